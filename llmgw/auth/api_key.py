@@ -1,0 +1,90 @@
+"""API keys: found by public id, compared in constant time.
+
+Promise: an id that does not exist costs the same work as one that does, and no answer tells
+which part of a key was wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from collections.abc import Iterable, Mapping
+
+from llmgw.core.api_key import public_id
+from llmgw.core.errors import InvalidCredentials
+from llmgw.core.principal import Principal
+from llmgw.ports.stores import KeyEntry
+
+_PLACES = (b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key")
+_MAX_KEY_LENGTH = 512
+_NOBODY = hashlib.sha256(b"").digest()
+_REFUSED = "the API key is not valid"
+
+
+class ApiKeys:
+    """The keys this process knows. `replace` swaps the whole set by one reference."""
+
+    def __init__(self, entries: Iterable[KeyEntry] = ()) -> None:
+        self._by_id: dict[str, tuple[KeyEntry, Principal]] = {}
+        self._by_digest: dict[bytes, tuple[KeyEntry, Principal]] = {}
+        self.replace(entries)
+
+    def replace(self, entries: Iterable[KeyEntry]) -> None:
+        """Know these keys and no others."""
+        known = [
+            (entry, Principal(entry.tenant, entry.user, entry.key_id, entry.allow_models))
+            for entry in entries
+        ]
+        self._by_id = {pair[0].key_id: pair for pair in known}
+        self._by_digest = {pair[0].digest: pair for pair in known}
+
+    def principal(self, fields: Mapping[bytes, bytes]) -> Principal | None:
+        """Who holds the key in these headers; None when there is none.
+
+        Raises InvalidCredentials when the key is unknown, revoked or expired, or when two
+        headers carry different keys.
+        """
+        key = credential(fields)
+        if key is None:
+            return None
+        if len(key) > _MAX_KEY_LENGTH:
+            raise InvalidCredentials(_REFUSED)
+        digest = hashlib.sha256(key).digest()
+        key_id = public_id(key.decode("latin-1"))
+        found = self._by_id.get(key_id) if key_id is not None else None
+        if found is None:
+            # A key that was declared by hash can have any form. Nobody can steer a digest.
+            found = self._by_digest.get(digest)
+        if (
+            not hmac.compare_digest(digest, found[0].digest if found is not None else _NOBODY)
+            or found is None
+        ):
+            raise InvalidCredentials(_REFUSED)
+        expires_at = found[0].expires_at
+        if expires_at is not None and time.time() >= expires_at:
+            raise InvalidCredentials("the API key has expired")
+        return found[1]
+
+
+def credential(fields: Mapping[bytes, bytes]) -> bytes | None:
+    """The key in these headers, wherever the SDK in use puts it; None when there is none.
+
+    Raises InvalidCredentials when two places disagree or the scheme is not Bearer.
+    """
+    found: bytes | None = None
+    for place in _PLACES:
+        value = fields.get(place)
+        if value is None:
+            continue
+        if place == b"authorization":
+            scheme, _, value = value.partition(b" ")
+            if scheme.lower() != b"bearer":
+                raise InvalidCredentials("the Authorization header must be 'Bearer <key>'")
+        value = value.strip()
+        if not value:
+            continue
+        if found is not None and found != value:
+            raise InvalidCredentials("two headers carry different API keys; send one")
+        found = value
+    return found

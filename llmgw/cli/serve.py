@@ -1,0 +1,56 @@
+"""`llmgw serve`: run the gateway, or try it with `--demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llmgw.cli.demo import Demo, prepare_demo
+from llmgw.cli.session import CliError, ConfigOption, load
+
+
+def serve(
+    config: ConfigOption = Path("llmgw.yaml"),
+    demo: Annotated[
+        bool,
+        typer.Option("--demo", help="Run on a built-in provider: no account, no network, no configuration."),
+    ] = False,
+) -> None:
+    """Run the gateway.
+
+    Reads ./llmgw.yaml unless `-c` names another file. `--demo` needs no file: it keeps its own in
+    ./llmgw-demo/, prints a key, and answers with your own words.
+
+    Stop it with Ctrl-C or SIGTERM; requests under way are finished first.
+    """
+    from llmgw.server.listeners import ListenError
+    from llmgw.server.serve import (
+        Bound,
+        StartProblem,
+        attached_to_terminal,
+        console_outlets,
+        json_outlets,
+        run,
+    )
+    from llmgw.stores.sqlite import DatabaseProblem
+
+    trial: Demo | None = prepare_demo(Path("llmgw-demo")) if demo else None
+    document = load(trial.config if trial is not None else config)
+    level = document.logging.level
+    terminal = attached_to_terminal()
+    outlets = console_outlets(level) if terminal else json_outlets(level)
+
+    def announce(bound: Bound) -> None:
+        if trial is not None:
+            trial.announce(bound.data, bound.admin)
+        elif terminal:
+            typer.echo(f"llmgw serves on http://{bound.data}, health and metrics on http://{bound.admin}", err=True)
+
+    try:
+        run(document, announce, outlets)
+    except (ListenError, StartProblem, DatabaseProblem) as error:
+        raise CliError(str(error)) from error
+    finally:
+        outlets.close()

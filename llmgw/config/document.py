@@ -1,0 +1,102 @@
+"""The whole configuration, validated and immutable.
+
+What it means, in two rules that hold when a part is absent: without `models`, every model name
+is passed to the only provider; without `tenants`, there is one, `default`. What is compiled from
+it is not this package's business; the questions a compiler asks are answered here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path as FilePath
+from typing import Literal
+
+from pydantic import Field, PrivateAttr, field_validator
+
+from llmgw.config.models import ModelSettings
+from llmgw.config.observability import ErrorSettings, LoggingSettings, ObservabilitySettings
+from llmgw.config.prices import PricesSettings
+from llmgw.config.problems import Path, Place, Problem
+from llmgw.config.providers import ProviderSettings
+from llmgw.config.section import ModelName, ProviderName, Section, TenantName
+from llmgw.config.security import AuthSettings
+from llmgw.config.server import ServerSettings
+from llmgw.config.source import MapNode, Node, place_of
+from llmgw.config.storage import StorageSettings
+from llmgw.config.tenants import TenantSettings
+
+DEFAULT_TENANT = "default"
+
+
+class Document(Section):
+    """One validated configuration, a generation."""
+
+    version: Literal[1]
+    """Version of this file's shape."""
+    server: ServerSettings = ServerSettings()
+    storage: StorageSettings = StorageSettings()
+    providers: dict[ProviderName, ProviderSettings] = Field(default_factory=dict)
+    """Upstream accounts shared by all tenants, by name."""
+    models: dict[ModelName, ModelSettings] = Field(default_factory=dict)
+    """Public model names. Absent: every model name is passed to the only provider."""
+    auth: AuthSettings = AuthSettings()
+    logging: LoggingSettings = LoggingSettings()
+    observability: ObservabilitySettings = ObservabilitySettings()
+    errors: ErrorSettings = ErrorSettings()
+    prices: PricesSettings = PricesSettings()
+    tenants: dict[TenantName, TenantSettings] = Field(
+        default_factory=lambda: {DEFAULT_TENANT: TenantSettings()}
+    )
+    """By name. Absent: one, `default`."""
+    include: tuple[str, ...] = ()
+    """Further files or globs of the same shape, relative to the file that names them."""
+
+    _path: FilePath = PrivateAttr(default=FilePath("llmgw.yaml"))
+    _files: tuple[FilePath, ...] = PrivateAttr(default=())
+    _generation: str = PrivateAttr(default="")
+    _root: Node = PrivateAttr(default_factory=lambda: MapNode(Place("llmgw.yaml")))
+    _warnings: tuple[Problem, ...] = PrivateAttr(default=())
+
+    @field_validator("tenants")
+    @classmethod
+    def _at_least_the_default(cls, tenants: dict[str, TenantSettings]) -> dict[str, TenantSettings]:
+        return tenants or {DEFAULT_TENANT: TenantSettings()}
+
+    @property
+    def path(self) -> FilePath:
+        """The configuration file. Absolute when it was loaded from one."""
+        return self._path
+
+    @property
+    def files(self) -> tuple[FilePath, ...]:
+        """Every file read: the configuration file first, then what it includes."""
+        return self._files
+
+    @property
+    def generation(self) -> str:
+        """Twelve hexadecimal digits that change with the contents."""
+        return self._generation
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """What works and should still be mended."""
+        return self._warnings
+
+    def place(self, path: Path) -> Place:
+        """Where a path was written, or as much of it as exists."""
+        return place_of(self._root, path)
+
+    def provider(self, tenant: str, name: str) -> ProviderSettings | None:
+        """The provider a name means to a tenant: its own, else the shared one."""
+        own = self.tenants[tenant].providers
+        return own.get(name) or self.providers.get(name)
+
+    def owns_provider(self, tenant: str, name: str) -> bool:
+        """Whether the provider's credential is the tenant's own."""
+        return name in self.tenants[tenant].providers
+
+    def passthrough(self, tenant: str) -> str | None:
+        """The provider that gets every model name, None when models are declared for the tenant."""
+        if self.models or self.tenants[tenant].models:
+            return None
+        names = {**self.tenants[tenant].providers, **self.providers}
+        return next(iter(names), None)

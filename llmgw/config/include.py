@@ -1,0 +1,117 @@
+"""`include:`: one configuration in several files.
+
+An included file has the shape of the whole and may hold any part of it. Named things (`providers`,
+`models`, `tenants`, `prices.overrides`) are put together by name; anything else may be said once.
+A name said twice is an error that names both places: there is no order in which files win.
+
+Paths in `include` start at the file that holds them. A glob may match nothing, a plain path must exist.
+"""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator
+from pathlib import Path as FilePath
+
+from llmgw.config.problems import ConfigError, Path, Place, Problem, problem_at
+from llmgw.config.source import MAX_SIZE, ListNode, MapNode, Node, parse_yaml
+
+_BY_NAME: frozenset[Path] = frozenset(
+    {(), ("providers",), ("models",), ("tenants",), ("prices",), ("prices", "overrides")}
+)
+_REPEATABLE = ("version", "include")
+
+
+class Includes:
+    """Reads a configuration's files and puts them together; collects the problems."""
+
+    def __init__(self, main: FilePath) -> None:
+        self.files: list[FilePath] = [main]
+        self.problems: list[Problem] = []
+        self._main = main
+
+    def join(self, root: MapNode) -> None:
+        """Add to `root` what it includes, and what that includes."""
+        self._join(root, root, self._main, (self._main.resolve(),))
+
+    def _join(self, whole: MapNode, part: MapNode, file: FilePath, above: tuple[FilePath, ...]) -> None:
+        for place, path, target in self._wanted(part, file):
+            real = target.resolve()
+            if real in above:
+                self.problems.append(problem_at(place, path, f"{shown(target)} includes itself"))
+                continue
+            if any(real == known.resolve() for known in self.files):
+                self.problems.append(problem_at(place, path, f"{shown(target)} is included twice"))
+                continue
+            try:
+                node = parse_yaml(read(target), shown(target))
+            except OSError as error:
+                reason = f"{shown(target)} cannot be read: {error.strerror}"
+                self.problems.append(problem_at(place, path, reason))
+                continue
+            except ConfigError as error:
+                self.problems.extend(error.problems)
+                continue
+            self.files.append(target)
+            if isinstance(node, MapNode):
+                self._join(whole, node, target, (*above, real))
+                self._merge(whole, node, ())
+            elif node.value is not None or isinstance(node, ListNode):
+                self.problems.append(problem_at(node.place, (), "must be a mapping of names to values"))
+
+    def _wanted(self, part: MapNode, file: FilePath) -> Iterator[tuple[Place, Path, FilePath]]:
+        """The files a part includes, with the place that says so."""
+        entry = part.entries.get("include")
+        if entry is None or not isinstance(entry[1], ListNode):
+            if entry is not None and file != self._main and entry[1].value is not None:
+                self.problems.append(problem_at(entry[0], ("include",), "must be a list"))
+            return
+        for index, item in enumerate(entry[1].items):
+            path: Path = ("include", index)
+            if not isinstance(item.value, str) or not item.value:
+                if file != self._main:
+                    self.problems.append(problem_at(item.place, path, "must be text"))
+                continue
+            pattern = str(file.parent / FilePath(item.value).expanduser())
+            if glob.has_magic(item.value):
+                yield from (
+                    (item.place, path, FilePath(found))
+                    for found in sorted(glob.glob(pattern, recursive=True))
+                )
+            else:
+                yield item.place, path, FilePath(pattern)
+
+    def _merge(self, whole: MapNode, part: MapNode, path: Path) -> None:
+        for name, (place, node) in part.entries.items():
+            known = whole.entries.get(name)
+            here = (*path, name)
+            if known is None or _is_empty(known[1]):
+                if not path and name == "include":
+                    continue
+                whole.entries[name] = (place, node)
+            elif _is_empty(node):
+                continue
+            elif here in _BY_NAME and isinstance(known[1], MapNode) and isinstance(node, MapNode):
+                self._merge(known[1], node, here)
+            elif path or name not in _REPEATABLE:
+                self.problems.append(problem_at(place, here, f"defined twice; first at {known[0]}"))
+            elif name == "version" and node.value != known[1].value:
+                self.problems.append(problem_at(place, here, f"differs from {known[0]}"))
+
+
+def read(path: FilePath) -> bytes:
+    """The file's bytes; at most one more than the reader takes, so that it can tell."""
+    with path.open("rb") as file:
+        return file.read(MAX_SIZE + 1)
+
+
+def shown(path: FilePath) -> str:
+    """The path as messages show it: from the working directory when it is below."""
+    try:
+        return str(path.absolute().relative_to(FilePath.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _is_empty(node: Node) -> bool:
+    return type(node) is Node and node.value is None

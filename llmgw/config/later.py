@@ -1,0 +1,93 @@
+"""Names of the configuration's shape that this version does not act on yet.
+
+Accepting a limit and not applying it would be worse than refusing it, so these are refused by
+name. A row leaves the table when its feature arrives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from llmgw.config.problems import Path
+from llmgw.config.source import ListNode, MapNode, Node
+
+_PATTERNS = (
+    "secrets",
+    "routes",
+    "limits",
+    "quotas",
+    "alerts",
+    "admin",
+    "idempotency",
+    "cache",
+    "redaction",
+    "retention",
+    "server.tls.client_ca",
+    "server.tls.client_auth",
+    "storage.redis",
+    "auth.stale_grace",
+    "auth.jwt",
+    "auth.client_cert",
+    "logging.bodies",
+    "observability.otlp",
+    "models.*.fallbacks",
+    "models.*.sticky",
+    "models.*.mirror",
+    "models.*.retry",
+    "models.*.hedge",
+    "models.*.breaker",
+    "models.*.on_loss",
+    "models.*.facts",
+    "models.*.cache",
+    "models.*.redaction",
+    "tenants.*.routes",
+    "tenants.*.limits",
+    "tenants.*.quotas",
+    "tenants.*.cache",
+    "tenants.*.idempotency",
+    "tenants.*.redaction",
+    "tenants.*.retention",
+    "tenants.*.logging",
+    "tenants.*.users.*.limits",
+    "tenants.*.users.*.quotas",
+    "tenants.*.keys.*.limits",
+    "tenants.*.keys.*.quotas",
+)
+
+LATER: tuple[tuple[str, ...], ...] = (
+    *(tuple(pattern.split(".")) for pattern in _PATTERNS),
+    # a tenant's own models have the shape of the shared ones
+    *(("tenants", "*", *pattern.split(".")) for pattern in _PATTERNS if pattern.startswith("models.")),
+)
+
+LATER_KINDS = ("azure_openai", "anthropic", "mistral", "ollama", "gemini", "vertex", "bedrock", "cohere")
+LATER_STRATEGIES = ("weighted", "least_inflight", "latency", "cost")
+LATER_SECRETS = ("vault", "azure-kv", "aws-sm", "gcp-sm")
+
+REASON = "not available in this version"
+
+
+def take_later(root: Node) -> Iterator[Path]:
+    """Remove what this version does not act on from the tree; the paths of what had a value."""
+    for pattern in LATER:
+        yield from _take(root, pattern, ())
+
+
+def _take(node: Node, pattern: tuple[str, ...], path: Path) -> Iterator[Path]:
+    name, rest = pattern[0], pattern[1:]
+    if name == "*":
+        if isinstance(node, ListNode):
+            for index, item in enumerate(node.items):
+                yield from _take(item, rest, (*path, index))
+        elif isinstance(node, MapNode):
+            for key, (_, child) in node.entries.items():
+                yield from _take(child, rest, (*path, key))
+    elif isinstance(node, MapNode) and name in node.entries:
+        child = node.entries[name][1]
+        if rest:
+            yield from _take(child, rest, (*path, name))
+            return
+        if type(child) is not Node or child.value is not None:
+            yield (*path, name)
+        else:
+            del node.entries[name]

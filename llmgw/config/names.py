@@ -1,0 +1,184 @@
+"""Whether the names in a document lead somewhere, and none means two things.
+
+Works on the tree rather than on validated models, so that a wrong name is reported together
+with a wrong unit elsewhere. Whatever has the wrong type is passed over: validation reports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from llmgw.config.problems import Path, Problem, nearest, problem_at
+from llmgw.config.secret import looks_like_reference
+from llmgw.config.source import ListNode, MapNode, Node, place_of
+
+_SECRET_MEMBERS = ("api_key", "proxy")
+_DEFAULT_TENANT = "default"
+
+
+def problems_of_names(root: Node) -> Iterator[Problem]:
+    """Names without a meaning, names with two, and references where none is read."""
+    checks = _Names(root)
+    yield from checks.targets(("models",))
+    for tenant in checks.tenants:
+        yield from checks.targets(("tenants", tenant, "models"))
+    yield from checks.prices()
+    yield from checks.anonymous()
+    yield from checks.passthrough()
+    yield from checks.repeated_keys()
+    yield from checks.repeated_hosts()
+    yield from checks.stray_references(root, ())
+
+
+class _Names:
+    def __init__(self, root: Node) -> None:
+        self._root = root
+        self._shared = set(_members(root, "providers"))
+        self.tenants = _members(root, "tenants")
+        self._own = {name: set(_members(node, "providers")) for name, node in self.tenants.items()}
+
+    def targets(self, path: Path) -> Iterator[Problem]:
+        """Each target names a provider that everyone who can use the model has."""
+        node = self._at(path)
+        for name, model in (_entries(node) if node is not None else {}).items():
+            targets = _entries(model).get("targets")
+            for index, target in enumerate(targets.items if isinstance(targets, ListNode) else ()):
+                provider = _text(_entries(target).get("provider"))
+                if provider is not None:
+                    at = (*path, name, "targets", index, "provider")
+                    yield from self._provider(provider, at, tenant=str(path[1]) if len(path) > 1 else None)
+
+    def _provider(self, name: str, at: Path, tenant: str | None) -> Iterator[Problem]:
+        if name in self._shared:
+            return
+        if tenant is not None:
+            if name not in self._own[tenant]:
+                yield self._problem(
+                    at, f'no provider named "{name}"', nearest(name, self._own[tenant] | self._shared)
+                )
+            return
+        without = [each for each, own in self._own.items() if name not in own]
+        if not self._own or len(without) == len(self._own):
+            yield self._problem(at, f'no provider named "{name}"', nearest(name, self._shared))
+        elif without:
+            yield self._problem(at, f'no shared provider named "{name}", and tenant "{without[0]}" has none')
+
+    def prices(self) -> Iterator[Problem]:
+        """Each price is for a provider that exists."""
+        scopes: list[tuple[Path, set[str]]] = [((), self._shared)]
+        scopes += [(("tenants", name), own | self._shared) for name, own in self._own.items()]
+        for scope, providers in scopes:
+            path = (*scope, "prices", "overrides")
+            node = self._at(path)
+            for name in _entries(node) if node is not None else ():
+                provider = name.partition("/")[0]
+                everywhere = providers if scope else providers.union(*self._own.values())
+                if "/" in name and provider not in everywhere:
+                    near = nearest(provider, everywhere)
+                    suggestion = name.replace(provider, near, 1) if near else None
+                    yield self._problem((*path, name), f'no provider named "{provider}"', suggestion)
+
+    def anonymous(self) -> Iterator[Problem]:
+        path = ("auth", "anonymous", "tenant")
+        name = _text(self._at(path))
+        known = list(self.tenants) or [_DEFAULT_TENANT]
+        if name is not None and name not in known:
+            yield self._problem(path, f'no tenant named "{name}"', nearest(name, known))
+
+    def passthrough(self) -> Iterator[Problem]:
+        """Without models, there must be one provider to pass every name to."""
+        if not self._shared and not any(self._own.values()):
+            if not _is_wrong(self._at(("providers",))):
+                yield self._problem(("providers",), "at least one provider is needed")
+            return
+        if _members(self._root, "models"):
+            return
+        for name in self.tenants or {_DEFAULT_TENANT: None}:
+            node = self.tenants.get(name)
+            if node is not None and _members(node, "models"):
+                continue
+            providers = self._shared | self._own.get(name, set())
+            if len(providers) != 1:
+                held = f"{len(providers)} providers" if providers else "no provider"
+                whose = f'tenant "{name}" has' if node is not None else "there are"
+                yield self._problem(
+                    ("tenants", name) if node is not None else ("providers",),
+                    f"{whose} {held} and no models; add models: to say which names go where",
+                )
+
+    def repeated_keys(self) -> Iterator[Problem]:
+        """A key's id belongs to one tenant."""
+        seen: dict[str, Path] = {}
+        for tenant, node in self.tenants.items():
+            keys = _entries(node).get("keys")
+            for index, key in enumerate(keys.items if isinstance(keys, ListNode) else ()):
+                path: Path = ("tenants", tenant, "keys", index)
+                for member in ("id", "hash"):
+                    value = _text(_entries(key).get(member))
+                    yield from self._once(f"{member} {value}" if value else None, (*path, member), seen)
+
+    def repeated_hosts(self) -> Iterator[Problem]:
+        """A host belongs to one tenant."""
+        seen: dict[str, Path] = {}
+        for tenant, node in self.tenants.items():
+            hosts = _entries(node).get("hosts")
+            for index, host in enumerate(hosts.items if isinstance(hosts, ListNode) else ()):
+                value = _text(host)
+                yield from self._once(
+                    f"host {value.lower().rstrip('.')}" if value else None,
+                    ("tenants", tenant, "hosts", index),
+                    seen,
+                )
+
+    def stray_references(self, node: Node, path: Path) -> Iterator[Problem]:
+        """References are read where a secret belongs and nowhere else."""
+        if isinstance(node, MapNode):
+            for name, (_, child) in node.entries.items():
+                yield from self.stray_references(child, (*path, name))
+        elif isinstance(node, ListNode):
+            for index, item in enumerate(node.items):
+                yield from self.stray_references(item, (*path, index))
+        elif (
+            isinstance(node.value, str)
+            and "${" in node.value
+            and path[-1:]
+            and path[-1] not in _SECRET_MEMBERS
+        ):
+            if looks_like_reference(node.value):
+                yield self._problem(path, f"references are read in {' and '.join(_SECRET_MEMBERS)} only")
+
+    def _once(self, what: str | None, path: Path, seen: dict[str, Path]) -> Iterator[Problem]:
+        if what is None:
+            return
+        if what in seen:
+            first = place_of(self._root, seen[what])
+            yield self._problem(path, f"{what} is used twice; first at {first}")
+        else:
+            seen[what] = path
+
+    def _at(self, path: Path) -> Node | None:
+        node: Node | None = self._root
+        for step in path:
+            node = _entries(node).get(str(step)) if node is not None else None
+        return node
+
+    def _problem(self, path: Path, reason: str, suggestion: str | None = None) -> Problem:
+        return problem_at(place_of(self._root, path), path, reason, suggestion)
+
+
+def _entries(node: Node) -> dict[str, Node]:
+    return {name: child for name, (_, child) in node.entries.items()} if isinstance(node, MapNode) else {}
+
+
+def _members(node: Node, name: str) -> dict[str, Node]:
+    child = _entries(node).get(name)
+    return _entries(child) if child is not None else {}
+
+
+def _text(node: Node | None) -> str | None:
+    return node.value if node is not None and isinstance(node.value, str) else None
+
+
+def _is_wrong(node: Node | None) -> bool:
+    """Whether something stands here that validation will refuse anyway."""
+    return node is not None and not isinstance(node, MapNode) and node.value is not None

@@ -1,0 +1,95 @@
+"""Filling in the secrets of a document.
+
+A step of its own: a document is checked, compared and shown without its secrets, and the same
+document is resolved again when a secret rotates.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
+from llmgw.config.document import Document
+from llmgw.config.problems import ConfigError, Path, Problem, problem_at
+from llmgw.config.secret import Secret
+from llmgw.config.section import Section
+from llmgw.ports.secrets import SecretRef, SecretSource, SecretUnavailable
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_Section = TypeVar("_Section", bound=Section)
+
+
+def resolve_secrets(document: Document, sources: Iterable[SecretSource]) -> Document:
+    """The same document with each reference's value in place; `warnings` may have grown.
+
+    Each reference is read once. Raises ConfigError naming every secret that is missing, empty
+    or could not be sent in a header.
+    """
+    by_scheme = {source.scheme: source for source in sources}
+    values: dict[SecretRef, str] = {}
+    failed: dict[SecretRef, str] = {}
+    problems: list[Problem] = []
+    warnings: list[Problem] = []
+    for path, secret in secrets_of(document):
+        place = document.place(path)
+        for reference in secret.references:
+            if reference not in values and reference not in failed:
+                try:
+                    found = by_scheme[reference.scheme].read(reference.locator)
+                except SecretUnavailable as error:
+                    failed[reference] = str(error)
+                else:
+                    values[reference] = found.value
+                    if _CONTROL.search(found.value):
+                        failed[reference] = f"{reference} holds a line break or control character"
+                    if found.warning:
+                        warnings.append(problem_at(place, path, found.warning))
+            if reference in failed:
+                problems.append(problem_at(place, path, failed[reference]))
+    if problems:
+        raise ConfigError(problems)
+    resolved = _fill(document, values)
+    resolved._warnings = (*document.warnings, *warnings)
+    return resolved
+
+
+def secrets_of(section: Section) -> Iterator[tuple[Path, Secret]]:
+    """Every secret and where it stands."""
+    yield from _secrets(section, ())
+
+
+def _secrets(value: Any, path: Path) -> Iterator[tuple[Path, Secret]]:  # Any: a document holds many types
+    if isinstance(value, Secret):
+        yield path, value
+    elif isinstance(value, Section):
+        for name in type(value).model_fields:
+            yield from _secrets(getattr(value, name), (*path, name))
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _secrets(inner, (*path, name))
+    elif isinstance(value, tuple):
+        for index, inner in enumerate(value):
+            yield from _secrets(inner, (*path, index))
+
+
+def _fill(section: _Section, values: dict[SecretRef, str]) -> _Section:
+    changed = {}
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        filled = _filled(value, values)
+        if filled is not value:
+            changed[name] = filled
+    return section.model_copy(update=changed)
+
+
+def _filled(value: Any, values: dict[SecretRef, str]) -> Any:  # Any: a document holds many types
+    if isinstance(value, Secret):
+        return value.resolved(values)
+    if isinstance(value, Section):
+        return _fill(value, values)
+    if isinstance(value, dict):
+        return {name: _filled(inner, values) for name, inner in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_filled(inner, values) for inner in value)
+    return value

@@ -1,0 +1,62 @@
+"""What every part of the document has in common: unknown names are errors, values are frozen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    StringConstraints,
+    ValidationInfo,
+)
+
+
+class Mistake(ValueError):
+    """What a validator refuses. member: which member of the section it concerns."""
+
+    def __init__(self, reason: str, *, member: str | None = None, suggestion: str | None = None) -> None:
+        super().__init__(reason)
+        self.member = member
+        self.suggestion = suggestion
+
+
+class Section(BaseModel):
+    """A part of the document."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, use_attribute_docstrings=True
+    )
+
+
+def _from_config_file(path: Path, info: ValidationInfo) -> Path:
+    base = (info.context or {}).get("directory")
+    path = path.expanduser()
+    return path if base is None else Path(base) / path
+
+
+ConfigPath = Annotated[
+    Path, AfterValidator(_from_config_file), PlainSerializer(str, return_type=str, when_used="json")
+]
+"""A path; a relative one starts at the configuration file's directory."""
+
+
+def _name_text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("a name must be text")
+    return value
+
+
+_MODEL_NAME = r"^[^\s\x00-\x1f\x7f]+$"
+
+ProviderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
+TenantName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
+ModelName = Annotated[
+    str, BeforeValidator(_name_text), StringConstraints(pattern=_MODEL_NAME, min_length=1, max_length=256)
+]
+ModelPattern = ModelName
+"""A model's name, where `*` stands for anything, as in `claude-*`."""

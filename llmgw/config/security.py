@@ -1,0 +1,23 @@
+"""`auth`: which credentials are taken."""
+
+from __future__ import annotations
+
+from llmgw.config.section import Section, TenantName
+
+
+class ApiKeySettings(Section):
+    enabled: bool = True
+    """Take API keys, issued by `llmgw keys create` or declared under a tenant."""
+
+
+class AnonymousSettings(Section):
+    tenant: TenantName
+    """The tenant that requests without a credential belong to."""
+
+
+class AuthSettings(Section):
+    """Who may come in, and as whom."""
+
+    api_key: ApiKeySettings = ApiKeySettings()
+    anonymous: AnonymousSettings | None = None
+    """Lets requests without a credential in. Absent: they are refused."""

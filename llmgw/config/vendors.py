@@ -1,0 +1,55 @@
+"""OpenAI-compatible services as rows of data: where they are and how they differ.
+
+Facts from each vendor's own API documentation; a base URL ends before `/chat/completions`.
+A vendor that refuses or ignores `stream_options` sends usage with its streams unasked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Vendor:
+    """One service.
+
+    key_env: the environment variable its documentation uses, None when it needs no key.
+    local: runs on the operator's own network, so private addresses are expected.
+    stream_usage: accepts `stream_options.include_usage`.
+    """
+
+    base_url: str
+    key_env: str | None = None
+    local: bool = False
+    stream_usage: bool = True
+
+
+VENDORS: dict[str, Vendor] = {
+    "cerebras": Vendor("https://api.cerebras.ai/v1", "CEREBRAS_API_KEY"),
+    "deepinfra": Vendor("https://api.deepinfra.com/v1/openai", "DEEPINFRA_API_KEY"),
+    "deepseek": Vendor("https://api.deepseek.com/v1", "DEEPSEEK_API_KEY"),
+    "fireworks": Vendor("https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
+    "groq": Vendor("https://api.groq.com/openai/v1", "GROQ_API_KEY"),
+    "huggingface": Vendor("https://router.huggingface.co/v1", "HF_TOKEN"),
+    "hyperbolic": Vendor("https://api.hyperbolic.xyz/v1", "HYPERBOLIC_API_KEY"),
+    # answers 422 to members it does not know, stream_options among them
+    "mistral": Vendor("https://api.mistral.ai/v1", "MISTRAL_API_KEY", stream_usage=False),
+    "moonshot": Vendor("https://api.moonshot.ai/v1", "MOONSHOT_API_KEY"),
+    "nebius": Vendor("https://api.tokenfactory.nebius.com/v1", "NEBIUS_API_KEY"),
+    "novita": Vendor("https://api.novita.ai/v3/openai", "NOVITA_API_KEY"),
+    "nvidia": Vendor("https://integrate.api.nvidia.com/v1", "NVIDIA_API_KEY"),
+    "openrouter": Vendor("https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
+    # usage comes with every chunk; the last one is the total
+    "perplexity": Vendor("https://api.perplexity.ai", "PERPLEXITY_API_KEY", stream_usage=False),
+    "sambanova": Vendor("https://api.sambanova.ai/v1", "SAMBANOVA_API_KEY"),
+    "together": Vendor("https://api.together.xyz/v1", "TOGETHER_API_KEY"),
+    "xai": Vendor("https://api.x.ai/v1", "XAI_API_KEY"),
+    # on the operator's own machines
+    "litellm": Vendor("http://127.0.0.1:4000/v1", local=True),
+    "llamacpp": Vendor("http://127.0.0.1:8080/v1", local=True),
+    "lmstudio": Vendor("http://127.0.0.1:1234/v1", local=True),
+    "ollama": Vendor("http://127.0.0.1:11434/v1", local=True),
+    "sglang": Vendor("http://127.0.0.1:30000/v1", local=True),
+    "tgi": Vendor("http://127.0.0.1:3000/v1", local=True),
+    "vllm": Vendor("http://127.0.0.1:8000/v1", local=True),
+}

@@ -1,0 +1,100 @@
+"""One request on its way: what was asked, who asked, and what has become of it so far.
+
+The one mutable thing on the road. Times are seconds of the event loop's clock.
+"""
+
+from __future__ import annotations
+
+from llmgw.core.errors import GatewayError
+from llmgw.core.operation import Endpoint
+from llmgw.core.principal import Principal
+from llmgw.core.target import Target
+from llmgw.core.usage import Usage
+from llmgw.wire.envelope import Envelope
+from llmgw.wire.multipart import Form
+
+
+class Exchange:
+    """fields: the request's headers by lower-case name.
+
+    generation: the configuration this request lives in.
+    body_read: when the last byte of the request came; dispatched: when the first byte of the
+        first attempt left; first_byte: when the first byte of the answer went to the client.
+    at_ns: UTC, when it was opened in the journal.
+    error_dialect: the shape of errors, None for the flat one.
+    unit_prices: what the cost is made with, a `tokens.unit_prices.UnitPrices`.
+    outcome: as in `core.record.Settled`.
+    """
+
+    __slots__ = (
+        "at_ns",
+        "attempts",
+        "body",
+        "body_read",
+        "client_request_id",
+        "cost_nano_usd",
+        "dispatched",
+        "endpoint",
+        "envelope",
+        "error",
+        "error_dialect",
+        "fields",
+        "first_byte",
+        "form",
+        "generation",
+        "hide_usage",
+        "model",
+        "outcome",
+        "peer",
+        "principal",
+        "request_id",
+        "route",
+        "started",
+        "status",
+        "streamed",
+        "target",
+        "unit_prices",
+        "upstream_id",
+        "usage",
+    )
+
+    def __init__(
+        self,
+        request_id: str,
+        endpoint: Endpoint,
+        fields: dict[bytes, bytes],
+        body: bytes,
+        peer: str | None,
+        started: float,
+        body_read: float,
+        generation: str,
+    ) -> None:
+        self.request_id = request_id
+        self.endpoint = endpoint
+        self.fields = fields
+        self.body = body
+        self.peer = peer
+        self.started = started
+        self.body_read = body_read
+        self.generation = generation
+        self.error_dialect: str | None = endpoint.dialect
+        self.client_request_id: str | None = None
+        self.envelope: Envelope | None = None
+        self.form: Form | None = None
+        self.principal: Principal | None = None
+        self.model: str | None = None
+        self.streamed = False
+        self.hide_usage = False
+        self.route: str | None = None
+        self.target: Target | None = None
+        self.attempts = 0
+        self.at_ns = 0
+        self.dispatched: float | None = None
+        self.first_byte: float | None = None
+        self.status = 0
+        self.outcome = "ok"
+        self.error: GatewayError | None = None
+        self.usage: Usage | None = None
+        self.cost_nano_usd: int | None = None
+        self.unit_prices: object = None
+        self.upstream_id: str | None = None

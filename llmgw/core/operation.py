@@ -1,0 +1,54 @@
+"""What a request asks for, and at which door it asked.
+
+An `Operation` is the kind of work, whatever the wire format; an `Endpoint` is one client path:
+the operation, the dialect spoken there, and the suffix that a provider of the same dialect
+serves it under.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class Operation(Enum):
+    """Kinds of work, named as in the OpenTelemetry GenAI conventions where those have a name."""
+
+    CHAT = "chat"
+    COMPLETION = "text_completion"
+    EMBEDDINGS = "embeddings"
+    RESPONSES = "responses"
+    MODERATION = "moderation"
+    IMAGE = "image_generation"
+    IMAGE_EDIT = "image_edit"
+    SPEECH = "speech"
+    TRANSCRIPTION = "transcription"
+
+
+class BodyKind(Enum):
+    """How the request's body is framed."""
+
+    JSON = "json"
+    MULTIPART = "multipart"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Endpoint:
+    """One client path of one dialect.
+
+    path: as the client sends it, without query.
+    suffix: what follows a provider's base URL, with the leading slash (`/chat/completions`).
+    operation_name: the operation's value, at hand for every request.
+    stream_usage: the wire format has `stream_options.include_usage`.
+    """
+
+    path: str
+    dialect: str
+    operation: Operation
+    suffix: str
+    body: BodyKind = BodyKind.JSON
+    stream_usage: bool = False
+    operation_name: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "operation_name", self.operation.value)

@@ -1,0 +1,15 @@
+"""Who a request was proved to come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """allow_models: patterns the credential is held to, None for all that the tenant may use."""
+
+    tenant: str
+    user: str | None = None
+    key_id: str | None = None
+    allow_models: tuple[str, ...] | None = None

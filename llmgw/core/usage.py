@@ -1,0 +1,31 @@
+"""Token counts of one request, by class.
+
+The classes are inclusive: `input_tokens` holds `cached_tokens` and `cache_write_tokens`, and
+`output_tokens` holds `reasoning_tokens`. A dialect whose wire counts them apart adds them up
+when it parses. (OpenAI: prompt_tokens_details.cached_tokens is a part of prompt_tokens.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+REPORTED = "reported"
+ESTIMATED = "estimated"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Counts in tokens, never negative.
+
+    source: `REPORTED` by the provider, or `ESTIMATED` by us.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    source: str = REPORTED
+
+
+NO_USAGE = Usage()

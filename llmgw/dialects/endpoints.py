@@ -1,0 +1,45 @@
+"""Client paths and what is spoken there.
+
+OpenAI's paths, as its API reference lists them.
+"""
+
+from __future__ import annotations
+
+from llmgw.core.operation import BodyKind, Endpoint, Operation
+
+OPENAI = "openai"
+
+_TABLE = (
+    Endpoint("/v1/chat/completions", OPENAI, Operation.CHAT, "/chat/completions", stream_usage=True),
+    Endpoint("/v1/completions", OPENAI, Operation.COMPLETION, "/completions", stream_usage=True),
+    Endpoint("/v1/embeddings", OPENAI, Operation.EMBEDDINGS, "/embeddings"),
+    Endpoint("/v1/responses", OPENAI, Operation.RESPONSES, "/responses"),
+    Endpoint("/v1/moderations", OPENAI, Operation.MODERATION, "/moderations"),
+    Endpoint("/v1/images/generations", OPENAI, Operation.IMAGE, "/images/generations"),
+    Endpoint("/v1/images/edits", OPENAI, Operation.IMAGE_EDIT, "/images/edits", BodyKind.MULTIPART),
+    Endpoint("/v1/images/variations", OPENAI, Operation.IMAGE_EDIT, "/images/variations", BodyKind.MULTIPART),
+    Endpoint("/v1/audio/speech", OPENAI, Operation.SPEECH, "/audio/speech"),
+    Endpoint(
+        "/v1/audio/transcriptions",
+        OPENAI,
+        Operation.TRANSCRIPTION,
+        "/audio/transcriptions",
+        BodyKind.MULTIPART,
+    ),
+    Endpoint(
+        "/v1/audio/translations", OPENAI, Operation.TRANSCRIPTION, "/audio/translations", BodyKind.MULTIPART
+    ),
+)
+
+ENDPOINTS: dict[str, Endpoint] = {endpoint.path: endpoint for endpoint in _TABLE}
+
+DIALECT_PREFIXES: tuple[tuple[str, str], ...] = (("/v1/", OPENAI),)
+"""Where errors are written in a dialect's shape; elsewhere they are flat."""
+
+
+def dialect_of(path: str) -> str | None:
+    """The dialect whose clients ask for `path`, or None off the dialect paths."""
+    for prefix, dialect in DIALECT_PREFIXES:
+        if path.startswith(prefix):
+            return dialect
+    return None

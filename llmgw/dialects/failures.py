@@ -1,0 +1,80 @@
+"""Errors in the client's shape.
+
+OpenAI: `{"error": {"message", "type", "param", "code"}}`; `type` follows its API reference's
+list of error types. Off the dialect paths, flat: `{"error", "message", "code", "request_id"}`.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+import msgspec
+
+from llmgw.core.errors import GatewayError
+from llmgw.core.reply import Reply
+from llmgw.dialects.endpoints import OPENAI
+
+_encode = msgspec.json.Encoder().encode
+
+_OPENAI_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    408: "invalid_request_error",
+    413: "invalid_request_error",
+    415: "invalid_request_error",
+    421: "invalid_request_error",
+    429: "rate_limit_error",
+}
+_NOT_RETRYABLE = frozenset({400, 401, 403, 404, 405, 413, 415, 421})
+
+
+def error_body(error: GatewayError, dialect: str | None, request_id: str) -> bytes:
+    """The JSON body that tells the caller of `error`."""
+    if dialect == OPENAI:
+        return _encode(
+            {
+                "error": {
+                    "message": error.message,
+                    "type": _OPENAI_TYPES.get(error.status, "server_error"),
+                    "param": error.param,
+                    "code": error.code,
+                }
+            }
+        )
+    return _encode(
+        {
+            "error": HTTPStatus(error.status).phrase,
+            "message": error.message,
+            "code": error.code,
+            "request_id": request_id,
+        }
+    )
+
+
+def error_reply(error: GatewayError, dialect: str | None, request_id: str, extra: bytes = b"") -> Reply:
+    """A whole answer that tells the caller of `error`.
+
+    extra: further header lines, each ended by CRLF.
+    """
+    lines = [
+        b"content-type: application/json\r\n",
+        b"x-request-id: " + request_id.encode() + b"\r\n",
+        b"x-llmgw-code: " + error.code.encode() + b"\r\n",
+        b"cache-control: private, no-store\r\n",
+    ]
+    if error.status in _NOT_RETRYABLE:
+        lines.append(b"x-should-retry: false\r\n")
+    if error.retry_after_s is not None:
+        lines.append(b"retry-after: %d\r\n" % error.retry_after_s)
+    if error.status == 401:
+        lines.append(b"www-authenticate: Bearer\r\n")
+    lines.extend(f"{name}: {value}\r\n".encode("latin-1") for name, value in error.headers)
+    return Reply(error.status, b"".join(lines) + extra, error_body(error, dialect, request_id))
+
+
+def error_event(error: GatewayError, dialect: str | None, request_id: str) -> bytes:
+    """The same inside a stream: an event, with no terminator after it."""
+    return b"data: " + error_body(error, dialect or OPENAI, request_id) + b"\n\n"

@@ -1,0 +1,157 @@
+"""One call to one target, from the journal entry to the last byte."""
+
+from __future__ import annotations
+
+from llmgw.core.errors import (
+    ClientGone,
+    GatewayError,
+    NotFound,
+    Unavailable,
+    UpstreamError,
+    UpstreamMalformed,
+)
+from llmgw.core.exchange import Exchange
+from llmgw.core.record import Opened
+from llmgw.dialects.usage_taps import BodyTap, StreamTap
+from llmgw.engine.convert import upstream_body
+from llmgw.engine.plan import Lane, Plan
+from llmgw.engine.relay import Relay, read_body, reply_head
+from llmgw.engine.road import Road
+from llmgw.engine.settle import price, utc_ns
+from llmgw.engine.strand import Pause
+from llmgw.ports.client import Client
+from llmgw.ports.transport import UpstreamRequest
+from llmgw.tokens.estimate import estimate_tokens
+
+_CREDENTIAL_REFUSED = frozenset({401, 403})
+
+
+async def attempt(
+    ex: Exchange, plan: Plan, lane: Lane, client: Client, road: Road
+) -> StreamTap | BodyTap | None:
+    """Send the request to `lane` and the answer to the client.
+
+    Returns what the answer carried. Raises GatewayError when nothing has reached the client.
+    """
+    endpoint = ex.endpoint
+    head = (
+        lane.head(endpoint)
+        if ex.form is None
+        else lane.provider.head(endpoint, lane.target.model, ex.fields.get(b"content-type", b""))
+    )
+    if head is None:
+        raise NotFound(f"model '{ex.model}' does not serve {endpoint.path}")
+    body = upstream_body(ex, lane)
+    ex.target = lane.target
+    await _opened(ex, plan, lane, road)
+    relay = Relay(ex, lane, client, road)
+    try:
+        ex.attempts += 1
+        ex.dispatched = road.loop.time()
+        request = UpstreamRequest(lane.provider.origin, head, body, plan.timeouts, ex.streamed)
+        await relay.begin(lane.transport.send(request, relay))
+    except UpstreamError:
+        raise
+    except ClientGone:
+        relay.cancel()
+        tap = relay.tap
+        if tap is not None:
+            _take(ex, tap)
+        if tap is None or not tap.done:
+            ex.outcome = "client_gone"
+            ex.status = ex.status or 499
+        return tap
+    except GatewayError as error:
+        # The process stops. What was delivered is billed; the client hears why.
+        relay.cut(error)
+    return _finish(ex, lane, relay, client, road)
+
+
+def _take(ex: Exchange, tap: StreamTap | BodyTap) -> None:
+    ex.usage = tap.usage
+    ex.upstream_id = tap.upstream_id
+
+
+def _finish(ex: Exchange, lane: Lane, relay: Relay, client: Client, road: Road) -> StreamTap | BodyTap | None:
+    if relay.tap is not None:
+        _take(ex, relay.tap)
+        ex.outcome = relay.outcome
+        return relay.tap
+    if relay.started:
+        ex.outcome = relay.outcome
+        return None
+    ex.status = relay.status
+    if relay.status >= 400:
+        _refuse(ex, lane, relay, client)
+        return None
+    body = read_body(relay)
+    _take(ex, body)
+    if ex.usage is not None:
+        price(ex)
+    answer_head = reply_head(ex, lane, relay.content_type)
+    if ex.cost_nano_usd is not None:
+        answer_head += b"x-llmgw-cost: %b\r\n" % usd(ex.cost_nano_usd)
+    ex.first_byte = road.loop.time()
+    client.send(relay.status, answer_head, body.body)
+    return body
+
+
+def _refuse(ex: Exchange, lane: Lane, relay: Relay, client: Client) -> None:
+    """Pass on the upstream's own refusal, unless it is about us rather than about the caller."""
+    if relay.status in _CREDENTIAL_REFUSED:
+        # Its body may show a part of the gateway's own credential.
+        raise UpstreamError(
+            "the provider refused the gateway's credential",
+            phase="first byte",
+            detail=f"status {relay.status} from provider {lane.target.provider}",
+        )
+    if relay.status >= 500 and not relay.content_type.lower().startswith(b"application/json"):
+        # A proxy's error page, not the provider's word.
+        raise UpstreamMalformed(f"the provider answered with status {relay.status}")
+    ex.outcome = "refused" if relay.status < 500 else "upstream_error"
+    client.send(relay.status, reply_head(ex, lane, relay.content_type), relay.body)
+
+
+async def _opened(ex: Exchange, plan: Plan, lane: Lane, road: Road) -> None:
+    """Have the request in the journal before anything of it leaves. Raises Unavailable."""
+    if ex.at_ns:
+        return
+    principal = ex.principal
+    assert principal is not None
+    body = ex.body
+    at_ns = utc_ns()
+    target = lane.target
+    prices = road.prices(principal.tenant).unit_prices(
+        target.provider, target.kind, target.vendor, target.model
+    )
+    ex.unit_prices = prices
+    written = Pause()
+    road.journal.open(
+        Opened(
+            ex.request_id,
+            at_ns,
+            principal.tenant,
+            principal.user,
+            principal.key_id,
+            ex.endpoint.path,
+            ex.endpoint.operation_name,
+            ex.model or "",
+            target.provider,
+            target.model,
+            plan.route,
+            ex.streamed,
+            ex.generation,
+            estimate_tokens(len(body), ascii=True),
+            prices.as_text() if prices is not None else None,
+        ),
+        written.wake,
+    )
+    error = await written
+    if error is not None:
+        raise Unavailable("the usage journal cannot be written", detail=str(error), retry_after_s=5)
+    ex.at_ns = at_ns
+
+
+def usd(nano: int) -> bytes:
+    """Nano-USD as a decimal number of USD."""
+    return b"%d.%09d" % divmod(nano, 1_000_000_000)

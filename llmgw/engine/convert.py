@@ -1,0 +1,80 @@
+"""The request as its target must have it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from llmgw.core.errors import InvalidRequest
+from llmgw.core.exchange import Exchange
+from llmgw.engine.plan import Lane
+from llmgw.wire.envelope import EnvelopeError
+
+_encode = msgspec.json.Encoder().encode
+_INCLUDE_USAGE = b'{"include_usage":true}'
+
+
+def read_request(ex: Exchange) -> None:
+    """Fill in `model` and `streamed` from the body. Raises InvalidRequest."""
+    envelope = ex.envelope
+    try:
+        if envelope is not None:
+            model = envelope.text("model")
+            ex.streamed = envelope.flag("stream")
+        else:
+            assert ex.form is not None
+            model = ex.form.field("model")
+            ex.streamed = ex.form.field("stream") == "true"
+    except EnvelopeError as error:
+        raise InvalidRequest(str(error), param=_param(str(error))) from None
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from None
+    if not model:
+        raise InvalidRequest("the body has no 'model'", param="model")
+    ex.model = model
+
+
+def upstream_body(ex: Exchange, lane: Lane) -> bytes:
+    """The body for `lane`, of the same dialect: the client's bytes, with few members spliced.
+
+    Asks for the usage of a stream where the client did not, and notes to hide it from them.
+    Raises InvalidRequest.
+    """
+    envelope = ex.envelope
+    if envelope is None:
+        assert ex.form is not None
+        if ex.model == lane.target.model:
+            return ex.body
+        return ex.form.spliced({"model": lane.target.model})
+    edits: dict[str, bytes] = {}
+    if ex.model != lane.target.model:
+        edits["model"] = lane.model_json
+    if ex.streamed and ex.endpoint.stream_usage and lane.provider.stream_usage(ex.endpoint):
+        options = _stream_options(ex)
+        if options is not None:
+            edits["stream_options"] = options
+            ex.hide_usage = True
+    return envelope.spliced(edits)
+
+
+def _stream_options(ex: Exchange) -> bytes | None:
+    """The `stream_options` to send, or None when the client's own already ask for usage."""
+    envelope = ex.envelope
+    assert envelope is not None
+    if "stream_options" not in envelope.members:
+        return _INCLUDE_USAGE
+    try:
+        options = envelope.value("stream_options")
+    except EnvelopeError as error:
+        raise InvalidRequest(str(error), param="stream_options") from None
+    if options is None:
+        return _INCLUDE_USAGE
+    if not isinstance(options, dict):
+        raise InvalidRequest("member 'stream_options' must be an object", param="stream_options")
+    if options.get("include_usage") is True:
+        return None
+    return _encode({**options, "include_usage": True})
+
+
+def _param(message: str) -> str | None:
+    parts = message.split("'")
+    return parts[1] if len(parts) > 2 else None

@@ -1,0 +1,248 @@
+"""Carries one attempt's answer from the upstream's socket to the client's.
+
+A stream's bytes go on as they come, with a tap beside them: no decoding, no queue, no task.
+An answer that is one JSON document is gathered first, so that one that is broken can still be
+told from one that is whole, and so that its cost can be in its head. Other bodies (audio,
+images as bytes) go on as they come.
+
+Promise: once a byte of a stream has reached the client, the stream ends in the upstream's own
+terminator or in an error in the client's dialect, never in silence.
+"""
+
+from __future__ import annotations
+
+from llmgw.core.errors import GatewayError, UpstreamBroken, UpstreamError, UpstreamMalformed
+from llmgw.core.exchange import Exchange
+from llmgw.dialects.failures import error_event
+from llmgw.dialects.usage_taps import BodyTap, StreamTap
+from llmgw.engine.plan import Lane
+from llmgw.engine.road import Road
+from llmgw.engine.strand import Pause
+from llmgw.ports.client import Client
+from llmgw.ports.transport import Call, Headers
+
+_MAX_ERROR_BODY = 256 * 1024
+_MAX_EVENT = 1024 * 1024
+_STREAM = b"text/event-stream"
+_JSON = b"application/json"
+
+
+class Relay:
+    """The sink of one call, and the flow that its client can pause.
+
+    status: the upstream's. content_type: the upstream's.
+    started: some of the answer has gone to the client.
+    body: the whole answer, for a JSON document or an error.
+    tap: what reads the usage beside a stream.
+    """
+
+    __slots__ = (
+        "_call",
+        "_client",
+        "_ended",
+        "_ex",
+        "_lane",
+        "_pieces",
+        "_road",
+        "_size",
+        "body",
+        "content_type",
+        "outcome",
+        "started",
+        "status",
+        "stream",
+        "tap",
+    )
+
+    def __init__(self, ex: Exchange, lane: Lane, client: Client, road: Road) -> None:
+        self._ex = ex
+        self._lane = lane
+        self._client = client
+        self._road = road
+        self._call: Call | None = None
+        self._ended = Pause()
+        self._pieces: list[bytes] | None = None
+        self._size = 0
+        self.status = 0
+        self.content_type = b""
+        self.started = False
+        self.stream = False
+        self.body = b""
+        self.tap: StreamTap | None = None
+        self.outcome = "ok"
+
+    def begin(self, call: Call) -> Pause:
+        """Take charge of `call`. The pause ends when its answer has; it raises UpstreamError."""
+        self._call = call
+        return self._ended
+
+    def cancel(self) -> None:
+        """The client is gone: stop the upstream."""
+        if self._call is not None:
+            self._call.cancel()
+        self._forget()
+
+    def cut(self, error: GatewayError) -> None:
+        """We have to stop: tell the client why. Raises `error` when it has heard nothing yet."""
+        self.cancel()
+        if not self.started:
+            raise error
+        self.outcome = "error"
+        self._break_off(error)
+
+    # The client's flow.
+
+    def pause(self) -> None:
+        if self._call is not None:
+            self._call.pause()
+
+    def resume(self) -> None:
+        if self._call is not None:
+            self._call.resume()
+
+    # The call's sink.
+
+    def on_head(self, status: int, headers: Headers, length: int | None) -> None:
+        self.status = status
+        for name, value in headers:
+            if name == b"content-type":
+                self.content_type = value
+        kind = self.content_type[:17].lower()
+        if 300 <= status < 400 or status < 200:
+            self._reject(
+                UpstreamMalformed(f"the provider answered with status {status}, which is not an answer")
+            )
+        elif status >= 400 or kind.startswith(_JSON):
+            self._pieces = []
+        elif kind == _STREAM:
+            self.stream = True
+            self.tap = StreamTap(self._ex.endpoint, self._ex.hide_usage)
+            self._road.streams[self._ex.request_id] = self.tap
+            self._client.attach(self)
+        elif kind.startswith(b"text/html") or (self._ex.streamed and not self.content_type):
+            self._reject(UpstreamMalformed("the provider answered with something that is not an answer"))
+        else:
+            self._client.attach(self)
+
+    def on_chunk(self, data: bytes) -> None:
+        tap = self.tap
+        if tap is not None:
+            try:
+                data = tap.feed(data)
+            except ValueError as error:
+                self._reject(
+                    UpstreamMalformed("the provider sent an event that is too long", detail=str(error))
+                )
+                return
+            if not data:
+                return
+            if not self.started:
+                self._start()
+            self._client.write(data)
+        elif self._pieces is not None:
+            self._size += len(data)
+            if self.status >= 400 and self._size > _MAX_ERROR_BODY:
+                self._reject(UpstreamMalformed("the provider answered with an error that is too long"))
+                return
+            self._pieces.append(data)
+        else:
+            if not self.started:
+                self._start()
+            self._client.write(data)
+
+    def on_end(self) -> None:
+        if self.tap is not None:
+            self._end_stream(self.tap)
+        elif self._pieces is not None:
+            self.body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+            self._ended.wake()
+        else:
+            if not self.started:
+                self._start()
+            self._client.end()
+            self._ended.wake()
+        self._forget()
+
+    def on_error(self, error: UpstreamError) -> None:
+        self._forget()
+        if not self.started:
+            self._ended.fail(error)
+            return
+        tap = self.tap
+        if tap is not None and tap.done:
+            # The upstream closed roughly, but after its terminator: the client has it all.
+            self._client.end()
+            self._ended.wake()
+            return
+        self._break_off(error)
+
+    def _end_stream(self, tap: StreamTap) -> None:
+        rest = tap.rest()
+        if not self.started and not rest and not tap.done:
+            self._ended.fail(UpstreamBroken("the provider's stream ended before it began", phase="body"))
+            return
+        if not self.started:
+            self._start()
+        if rest:
+            self._client.write(rest)
+        if tap.failed:
+            self.outcome = "upstream_error"
+        elif not tap.done:
+            self.outcome = "upstream_truncated"
+            self._break_off(
+                UpstreamBroken("the provider's stream ended before it was complete", phase="body")
+            )
+            return
+        self._client.end()
+        self._ended.wake()
+
+    def _start(self) -> None:
+        self.started = True
+        ex = self._ex
+        ex.first_byte = self._road.loop.time()
+        ex.status = self.status
+        self._client.start(self.status, reply_head(ex, self._lane, self.content_type))
+
+    def _break_off(self, error: GatewayError) -> None:
+        """Tell the client of an error after the answer has begun."""
+        ex = self._ex
+        ex.error = error
+        if self.outcome == "ok":
+            self.outcome = "upstream_truncated" if isinstance(error, UpstreamBroken) else "upstream_error"
+        if self.stream:
+            self._client.write(error_event(error, ex.error_dialect, ex.client_request_id or ex.request_id))
+            self._client.end()
+        else:
+            self._client.abort()
+        self._ended.wake()
+
+    def _reject(self, error: UpstreamError) -> None:
+        """Stop reading an answer that cannot be passed on."""
+        if self._call is not None:
+            self._call.cancel()
+        self.on_error(error)
+
+    def _forget(self) -> None:
+        if self.stream:
+            self._road.streams.pop(self._ex.request_id, None)
+            self._client.attach(None)
+
+
+def reply_head(ex: Exchange, lane: Lane, content_type: bytes) -> bytes:
+    """The header lines of an answer that came from `lane`."""
+    return b"%bcontent-type: %b\r\nx-request-id: %b\r\nx-llmgw-attempts: %d\r\n" % (
+        lane.reply_head,
+        content_type,
+        (ex.client_request_id or ex.request_id).encode(),
+        ex.attempts,
+    )
+
+
+def read_body(relay: Relay) -> BodyTap:
+    """The usage of a gathered answer. Raises UpstreamMalformed when it is not JSON."""
+    try:
+        return BodyTap(relay.body)
+    except ValueError as error:
+        raise UpstreamMalformed(
+            "the provider answered with something that is not JSON", phase="body", detail=str(error)
+        ) from None

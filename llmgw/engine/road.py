@@ -1,0 +1,32 @@
+"""What the road needs beside the request and its plan; one for each process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from llmgw.dialects.usage_taps import StreamTap
+from llmgw.ports.stores import Journal
+from llmgw.ports.telemetry import Meter, RequestLog
+from llmgw.tokens.prices import PriceTable
+
+
+@dataclass(slots=True, eq=False)
+class Road:
+    """clock: monotonic seconds, the event loop's own.
+
+    prices: what tokens cost, for a tenant.
+    streams: what is being streamed now, by request id, for the journal's progress entries.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    journal: Journal
+    meter: Meter
+    log: RequestLog
+    prices: Callable[[str], PriceTable]
+    streams: dict[str, StreamTap] = field(default_factory=dict)
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        return self.loop.time

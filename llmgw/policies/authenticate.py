@@ -1,0 +1,34 @@
+"""Who a request is from."""
+
+from __future__ import annotations
+
+from llmgw.core.errors import InvalidCredentials
+from llmgw.core.exchange import Exchange
+from llmgw.core.principal import Principal
+from llmgw.core.reply import Reply
+from llmgw.ports.auth import Authenticator
+from llmgw.ports.policy import Ticket
+
+
+class Authenticate:
+    """Asks each authenticator in turn; the first that finds a credential of its kind decides.
+
+    anonymous: who a request without any credential is from, None to refuse it.
+    """
+
+    def __init__(self, authenticators: tuple[Authenticator, ...], anonymous: Principal | None = None) -> None:
+        self._authenticators = authenticators
+        self._anonymous = anonymous
+
+    async def admit(self, ex: Exchange) -> Ticket | Reply | None:
+        for authenticator in self._authenticators:
+            principal = authenticator.principal(ex.fields)
+            if principal is not None:
+                ex.principal = principal
+                return None
+        if self._anonymous is None:
+            raise InvalidCredentials(
+                "no API key was sent; send one as 'Authorization: Bearer <key>' or 'x-api-key: <key>'"
+            )
+        ex.principal = self._anonymous
+        return None

@@ -1,0 +1,125 @@
+"""Keeps a tenant from reaching what a shared account stores for another.
+
+An upstream account remembers responses, conversations, files and containers, and knows nothing
+of tenants. Under a credential that tenants share, a request may refer only to what was recorded
+for its own tenant; a provider of the tenant's own is not held to this.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+
+from llmgw.core.errors import InvalidRequest, NotFound, UnsupportedOperation
+from llmgw.core.exchange import Exchange
+from llmgw.core.operation import Operation
+from llmgw.core.reply import Reply
+from llmgw.ports.policy import Ticket
+from llmgw.wire.envelope import Envelope, EnvelopeError
+
+_REFERENCES = (
+    "file_id",
+    "file_ids",
+    "vector_store_ids",
+    "conversation",
+    "container",
+    "skill_id",
+    "item_reference",
+)
+_MARKS = (*(f'"{name}"'.encode() for name in _REFERENCES), b"\\u00")
+"""Bytes without which no reference can be in a body: a name can also be written with escapes."""
+
+
+class KnownResponses:
+    """Which tenant made which upstream response: the newest `capacity` of this process."""
+
+    def __init__(self, capacity: int = 100_000) -> None:
+        self._capacity = capacity
+        self._tenants: OrderedDict[str, str] = OrderedDict()
+
+    def add(self, response_id: str, tenant: str) -> None:
+        """Remember; the oldest is forgotten when full."""
+        self._tenants[response_id] = tenant
+        if len(self._tenants) > self._capacity:
+            self._tenants.popitem(last=False)
+
+    def tenant_of(self, response_id: str) -> str | None:
+        return self._tenants.get(response_id)
+
+
+class UpstreamState:
+    """In the plans of models whose provider is shared by tenants."""
+
+    def __init__(self, known: KnownResponses) -> None:
+        self._known = known
+
+    async def admit(self, ex: Exchange) -> Ticket | Reply | None:
+        envelope = ex.envelope
+        if envelope is None:
+            return None
+        responses = ex.endpoint.operation is Operation.RESPONSES
+        if responses:
+            self._check_previous(ex)
+        body = ex.body
+        for mark in _MARKS:
+            if mark in body:
+                self._check_references(ex, envelope)
+                break
+        return _Remember(self._known) if responses else None
+
+    def _check_references(self, ex: Exchange, envelope: Envelope) -> None:
+        try:
+            members = {name: envelope.value(name) for name in envelope.members}
+        except EnvelopeError as error:
+            raise InvalidRequest(str(error)) from None
+        for name, value in _references(members):
+            if value is not None and value != [] and value != {"type": "auto"}:
+                raise UnsupportedOperation(
+                    f"'{name}' refers to state at a provider that tenants share", param=name
+                )
+
+    def _check_previous(self, ex: Exchange) -> None:
+        assert ex.envelope is not None
+        assert ex.principal is not None
+        try:
+            previous = ex.envelope.value("previous_response_id")
+        except EnvelopeError as error:
+            raise InvalidRequest(str(error), param="previous_response_id") from None
+        if previous is None:
+            return
+        if not isinstance(previous, str):
+            raise InvalidRequest(
+                "member 'previous_response_id' must be a string", param="previous_response_id"
+            )
+        if self._known.tenant_of(previous) != ex.principal.tenant:
+            # The same answer whether it is another tenant's or nobody's.
+            raise NotFound(f"no response '{previous[:128]}' is known here", param="previous_response_id")
+
+
+class _Remember:
+    """Records whose response it was, once its id is known."""
+
+    def __init__(self, known: KnownResponses) -> None:
+        self._known = known
+
+    def settle(self, ex: Exchange) -> None:
+        if ex.upstream_id is not None and ex.principal is not None:
+            self._known.add(ex.upstream_id, ex.principal.tenant)
+
+
+def _references(value: object) -> Iterator[tuple[str, object]]:
+    """Members anywhere in `value` that name something stored upstream.
+
+    A tool's parameter schema may use the same names for its own; those are under `parameters`.
+    """
+    if isinstance(value, dict):
+        if value.get("type") == "item_reference":
+            yield "item_reference", value.get("id")
+        for name, inner in value.items():
+            if name in _REFERENCES:
+                yield name, inner
+            elif name not in ("parameters", "schema", "metadata", "arguments"):
+                yield from _references(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _references(inner)

@@ -1,0 +1,35 @@
+"""A provider, as the engine sees it: where requests go, with which credential, which quirks.
+
+What depends only on the configuration is asked once, when a plan is compiled.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from llmgw.core.operation import Endpoint
+from llmgw.ports.transport import Origin, Transport
+
+
+class Provider(Protocol):
+    """One configured upstream account.
+
+    name: as configured; kind: the adapter's; vendor: the row of data behind it, if any.
+    transport: how to reach it, None for the shared upstream client.
+    """
+
+    name: str
+    kind: str
+    vendor: str | None
+    origin: Origin
+    transport: Transport | None
+
+    def head(self, endpoint: Endpoint, model: str, content_type: bytes) -> bytes | None:
+        """Request line and headers for an endpoint of the provider's own dialect.
+
+        As `UpstreamRequest.head` wants them, the credential included. None when the provider
+        does not serve the endpoint.
+        """
+
+    def stream_usage(self, endpoint: Endpoint) -> bool:
+        """Whether it accepts `stream_options.include_usage` there."""

@@ -1,0 +1,154 @@
+"""Makes a running road of a document: the one place that knows both arms.
+
+What a configuration does not use is not imported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, cast
+
+from llmgw.auth.api_key import ApiKeys
+from llmgw.config.document import Document
+from llmgw.config.prices import PricesSettings
+from llmgw.core.api_key import parse_digest
+from llmgw.core.principal import Principal
+from llmgw.engine.generation import Generation
+from llmgw.engine.road import Road
+from llmgw.policies.authenticate import Authenticate
+from llmgw.policies.hosts import Hosts
+from llmgw.policies.upstream_state import KnownResponses
+from llmgw.ports.auth import Authenticator
+from llmgw.ports.policy import Policy
+from llmgw.ports.provider import Provider
+from llmgw.ports.stores import KeyEntry
+from llmgw.ports.telemetry import Meter, RequestLog
+from llmgw.ports.transport import Transport
+from llmgw.providers import CLASSES
+from llmgw.runtime.plans import Plans
+from llmgw.stores.journal import FileJournal
+from llmgw.tokens.prices import PriceTable, UnitPrices
+from llmgw.transport.http import HttpTransport
+
+
+@dataclass(slots=True, eq=False)
+class Resources:
+    """What outlives a generation.
+
+    keys: what authenticates API keys; `runtime.keyring` fills it.
+    """
+
+    journal: FileJournal
+    transport: HttpTransport
+    keys: ApiKeys
+    known_responses: KnownResponses
+
+    async def close(self) -> None:
+        await self.transport.close()
+        await self.journal.close()
+
+
+def open_resources(document: Document, loop: asyncio.AbstractEventLoop) -> Resources:
+    """Open what the static half of `document` names. Raises OSError."""
+    journal = FileJournal(
+        document.storage.data_dir / "journal", loop=loop, durability=document.storage.durability
+    )
+    return Resources(journal, HttpTransport(loop), ApiKeys(declared_keys(document)), KnownResponses())
+
+
+def build_road(document: Document, resources: Resources, meter: Meter, log: RequestLog) -> Road:
+    """The road for `document`'s prices, on `resources`."""
+    return Road(asyncio.get_running_loop(), resources.journal, meter, log, PriceTables(document))
+
+
+def build_generation(document: Document, resources: Resources) -> Generation:
+    """Compile `document`, whose secrets are resolved."""
+    providers = Providers(document)
+    plans = Plans(
+        document, providers.provider, cast(Transport, resources.transport), resources.known_responses
+    )
+    authenticators: tuple[Authenticator, ...] = (resources.keys,) if document.auth.api_key.enabled else ()
+    anonymous = document.auth.anonymous
+    front: list[Policy] = [
+        Authenticate(authenticators, Principal(anonymous.tenant) if anonymous is not None else None)
+    ]
+    hosts = {host: name for name, tenant in document.tenants.items() for host in tenant.hosts}
+    if hosts:
+        front.append(Hosts(hosts))
+    return Generation(
+        document.generation,
+        tuple(front),
+        plans.match,
+        document.errors.format == "flat",
+        plans.models,
+    )
+
+
+class Providers:
+    """A document's providers, made at first use; equal names of different tenants are apart."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._made: dict[tuple[str | None, str], Provider] = {}
+
+    def provider(self, tenant: str, name: str) -> Provider:
+        """The provider that `name` means to `tenant`."""
+        owner = tenant if self._document.owns_provider(tenant, name) else None
+        made = self._made.get((owner, name))
+        if made is None:
+            settings: Any = self._document.provider(tenant, name)  # one of the kinds' models
+            module, _, class_name = CLASSES[settings.kind].partition(":")
+            secret = getattr(settings, "api_key", None)
+            make = getattr(import_module(module), class_name)
+            made = self._made[owner, name] = make(
+                name, settings, secret.get_secret_value() if secret is not None else None
+            )
+        return made
+
+
+class PriceTables:
+    """A tenant's price table: its own overrides before the shared ones."""
+
+    def __init__(self, document: Document) -> None:
+        shared = _overrides(document.prices)
+        self._tables: dict[str, PriceTable] = {
+            name: PriceTable({**shared, **_overrides(tenant.prices)})
+            for name, tenant in document.tenants.items()
+        }
+        self._shared = PriceTable(shared)
+
+    def __call__(self, tenant: str) -> PriceTable:
+        return self._tables.get(tenant, self._shared)
+
+
+def _overrides(prices: PricesSettings) -> Mapping[str, UnitPrices]:
+    return {
+        name: UnitPrices(
+            input=price.input,
+            output=price.output,
+            cached_input=price.cached,
+            cache_write=price.cache_write,
+            reasoning=price.reasoning,
+        )
+        for name, price in prices.overrides.items()
+    }
+
+
+def declared_keys(document: Document) -> list[KeyEntry]:
+    """The keys that the document declares by hash."""
+    return [
+        KeyEntry(
+            key.id,
+            name,
+            key.user,
+            parse_digest(key.hash),
+            key.allow_models,
+            key.expires.timestamp() if key.expires is not None else None,
+            key.labels,
+        )
+        for name, tenant in document.tenants.items()
+        for key in tenant.keys
+    ]

@@ -1,0 +1,156 @@
+"""Everything on the data plane that is not hot, as a Starlette app.
+
+`/v1/models`, the hot paths when they come with a query, and the answers to what is not there.
+Errors are in the dialect of the path, and flat off the dialects' paths; always with a request
+id.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from llmgw.core.errors import GatewayError, InvalidCredentials, MethodNotAllowed, ModelNotFound, NotFound
+from llmgw.core.exchange import Exchange
+from llmgw.core.operation import Endpoint, Operation
+from llmgw.dialects.endpoints import ENDPOINTS, OPENAI, dialect_of
+from llmgw.dialects.failures import error_reply
+from llmgw.engine.admit import admit
+from llmgw.engine.settle import outcome_of, request_report
+from llmgw.server.asgi import serve
+from llmgw.server.gateway import Gateway
+
+_MODELS = Endpoint("/v1/models", OPENAI, Operation.CHAT, "/models")
+_ELSEWHERE = Endpoint("other", OPENAI, Operation.CHAT, "")
+
+
+def build_app(gateway: Gateway) -> Starlette:
+    """The app behind `gateway`'s protocol."""
+    rest = Rest(gateway)
+    routes = [Route(path, HotPath(gateway, endpoint)) for path, endpoint in ENDPOINTS.items()]
+    routes.append(Route("/v1/models", rest.list_models))
+    routes.append(Route("/v1/models/{model:path}", rest.show_model))
+    app = Starlette(routes=routes)
+    app.router.redirect_slashes = False
+    app.router.default = rest.nowhere
+    return app
+
+
+class HotPath:
+    """A hot path by ASGI."""
+
+    def __init__(self, gateway: Gateway, endpoint: Endpoint) -> None:
+        self._gateway = gateway
+        self._endpoint = endpoint
+        self._rest = Rest(gateway)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "POST":
+            await serve(self._gateway, self._endpoint, scope, receive, send)
+            return
+        error = MethodNotAllowed(f"{self._endpoint.path} takes POST", headers=(("allow", "POST"),))
+        await self._rest.answer_error(Request(scope, receive), error)(scope, receive, send)
+
+
+class Rest:
+    """The answers that are not on the road."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def list_models(self, request: Request) -> Response:
+        """The models that the caller's key may use, in OpenAI's shape."""
+        ex = self._exchange(request, _MODELS)
+        try:
+            names = await self._names(request, ex)
+            return self._answer(ex, {"object": "list", "data": [_model(name) for name in names]})
+        except GatewayError as error:
+            return self._refuse(request, ex, error)
+
+    async def show_model(self, request: Request) -> Response:
+        """One of them."""
+        ex = self._exchange(request, _MODELS)
+        name = request.path_params["model"]
+        try:
+            if name not in await self._names(request, ex):
+                raise ModelNotFound(f"no model named '{name[:128]}'", param="model")
+            return self._answer(ex, _model(name))
+        except GatewayError as error:
+            return self._refuse(request, ex, error)
+
+    async def nowhere(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The answer to a path that is not there."""
+        if scope["type"] != "http":
+            return
+        await self.answer_error(Request(scope, receive), NotFound("there is nothing at this path"))(
+            scope, receive, send
+        )
+
+    def answer_error(self, request: Request, error: GatewayError) -> Response:
+        """An error outside any request for a model; logged and counted as such."""
+        return self._refuse(request, self._exchange(request, _ELSEWHERE), error)
+
+    def _exchange(self, request: Request, endpoint: Endpoint) -> Exchange:
+        gateway = self._gateway
+        fields: dict[bytes, bytes] = {}
+        for name, value in request.headers.raw:
+            fields[name] = fields[name] + b", " + value if name in fields else value
+        peer = request.client.host if request.client else None
+        gateway.road.meter.started()
+        return gateway.exchange(endpoint, fields, b"", peer, gateway.road.loop.time())
+
+    async def _names(self, request: Request, ex: Exchange) -> list[str]:
+        if request.method not in ("GET", "HEAD"):
+            raise MethodNotAllowed("models can only be read", headers=(("allow", "GET, HEAD"),))
+        generation = self._gateway.generation
+        reply = await admit(generation.front, ex, [])
+        if reply is not None or ex.principal is None:
+            raise InvalidCredentials("no API key was sent")
+        return generation.models(ex.principal)
+
+    def _answer(self, ex: Exchange, body: object) -> Response:
+        ex.status = 200
+        self._end(ex)
+        return Response(
+            msgspec.json.encode(body),
+            media_type="application/json",
+            headers={
+                "x-request-id": ex.client_request_id or ex.request_id,
+                "cache-control": "private, no-store",
+                "x-llmgw-config": ex.generation,
+            },
+        )
+
+    def _refuse(self, request: Request, ex: Exchange, error: GatewayError) -> Response:
+        ex.error = error
+        ex.status = error.status
+        ex.outcome = outcome_of(error)
+        self._end(ex)
+        dialect = None if self._gateway.generation.flat_errors else dialect_of(request.scope["path"])
+        reply = error_reply(error, dialect, ex.client_request_id or ex.request_id)
+        response = Response(reply.body, reply.status)
+        response.raw_headers = [
+            *(
+                (name, value)
+                for name, _, value in (line.partition(b": ") for line in reply.head.split(b"\r\n"))
+                if name
+            ),
+            (b"content-length", b"%d" % len(reply.body)),
+        ]
+        return response
+
+    def _end(self, ex: Exchange) -> None:
+        road = self._gateway.road
+        report = request_report(ex, road.loop.time())
+        road.meter.finished(report)
+        road.log.write(report)
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "llmgw"}

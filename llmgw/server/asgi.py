@@ -1,0 +1,179 @@
+"""The gateway by raw ASGI: the same road for what does not come the short way.
+
+Writes are plain calls on the road and awaits in ASGI, so a pump in between sends them in
+order; while it lags by more than `_HIGH_WATER` bytes, the upstream is paused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from llmgw.core.errors import GatewayError, RequestTimeout, RequestTooLarge
+from llmgw.core.operation import Endpoint
+from llmgw.ports.client import Flow
+from llmgw.server.gateway import Gateway
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+_HIGH_WATER = 128 * 1024
+
+
+class AsgiClient:
+    """ports.client.Client over ASGI messages."""
+
+    def __init__(
+        self, endpoint: Endpoint, fields: dict[bytes, bytes], peer: str | None, started_at: float
+    ) -> None:
+        self.endpoint = endpoint
+        self.fields = fields
+        self.peer = peer
+        self.started_at = started_at
+        self.body = b""
+        self.closed = False
+        self.gone: Callable[[], None] | None = None
+        self._flow: Flow | None = None
+        self._messages: deque[Message] = deque()
+        self._waiting_bytes = 0
+        self._paused = False
+        self._more = asyncio.Event()
+        self._aborted = False
+
+    def send(self, status: int, head: bytes, body: bytes) -> None:
+        if self.closed:
+            return
+        headers = [*_header_pairs(head), (b"content-length", b"%d" % len(body))]
+        self._queue({"type": "http.response.start", "status": status, "headers": headers})
+        self._queue({"type": "http.response.body", "body": body})
+        self.closed = True
+
+    def start(self, status: int, head: bytes) -> None:
+        if not self.closed:
+            self._queue({"type": "http.response.start", "status": status, "headers": _header_pairs(head)})
+
+    def write(self, data: bytes) -> None:
+        if not self.closed:
+            self._queue({"type": "http.response.body", "body": data, "more_body": True})
+
+    def end(self) -> None:
+        if not self.closed:
+            self._queue({"type": "http.response.body", "body": b""})
+            self.closed = True
+
+    def abort(self) -> None:
+        if not self.closed:
+            self.closed = True
+            self._aborted = True
+            self._more.set()
+
+    def attach(self, flow: Flow | None) -> None:
+        self._flow = flow
+        if flow is not None and self._paused:
+            flow.pause()
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        complete = self.closed
+        self.closed = True
+        self._messages.clear()
+        self._more.set()
+        if not complete and self.gone is not None:
+            self.gone()
+
+    async def pump(self, send: Send) -> None:
+        """Send what is written until the response is complete.
+
+        Raises ConnectionAbortedError on `abort`: the server then cuts the connection.
+        """
+        while True:
+            while self._messages:
+                message = self._messages.popleft()
+                self._waiting_bytes -= len(message.get("body", b""))
+                await send(message)
+                if self._paused and self._waiting_bytes <= _HIGH_WATER // 4:
+                    self._paused = False
+                    if self._flow is not None:
+                        self._flow.resume()
+            if self._aborted:
+                raise ConnectionAbortedError("the answer was cut off")
+            if self.closed:
+                return
+            self._more.clear()
+            await self._more.wait()
+
+    def _queue(self, message: Message) -> None:
+        self._messages.append(message)
+        self._waiting_bytes += len(message.get("body", b""))
+        self._more.set()
+        if not self._paused and self._waiting_bytes > _HIGH_WATER:
+            self._paused = True
+            if self._flow is not None:
+                self._flow.pause()
+
+
+async def serve(gateway: Gateway, endpoint: Endpoint, scope: Message, receive: Receive, send: Send) -> None:
+    """Answer one ASGI request to `endpoint`."""
+    fields: dict[bytes, bytes] = {}
+    for name, value in scope["headers"]:
+        fields[name] = fields[name] + b", " + value if name in fields else value
+    peer = scope["client"][0] if scope.get("client") else None
+    client = AsgiClient(endpoint, fields, peer, gateway.road.loop.time())
+    pump = asyncio.ensure_future(client.pump(send))
+    try:
+        client.body = await _body(receive, fields, gateway)
+    except GatewayError as error:
+        gateway.refuse(client, error)
+        await pump
+        return
+    except ConnectionError:
+        pump.cancel()
+        return
+    gateway.begin(client)
+    watch = asyncio.ensure_future(_watch(receive, client))
+    try:
+        await pump
+    finally:
+        watch.cancel()
+
+
+async def _body(receive: Receive, fields: dict[bytes, bytes], gateway: Gateway) -> bytes:
+    limit = gateway.max_body
+    too_large = RequestTooLarge(f"the body is larger than {limit} bytes")
+    declared = fields.get(b"content-length", b"")
+    if declared.isdigit() and int(declared) > limit:
+        raise too_large
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(gateway.body_timeout_s):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ConnectionResetError
+                pieces.append(message.get("body", b""))
+                size += len(pieces[-1])
+                if size > limit:
+                    raise too_large
+                if not message.get("more_body"):
+                    return b"".join(pieces)
+    except TimeoutError:
+        raise RequestTimeout("the body did not arrive in time") from None
+
+
+async def _watch(receive: Receive, client: AsgiClient) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    client.lost()
+
+
+def _header_pairs(head: bytes) -> list[tuple[bytes, bytes]]:
+    pairs = []
+    for line in head.split(b"\r\n"):
+        name, colon, value = line.partition(b": ")
+        if colon:
+            pairs.append((name, value))
+    return pairs

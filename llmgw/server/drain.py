@@ -1,0 +1,51 @@
+"""The way out: not ready, still accepting, then only finishing, then gone.
+
+Load balancers go on sending for a while after a readiness probe has failed, so for `lame_duck`
+requests are still taken. Streams then have `drain_timeout` to end by themselves. What is left
+hears an error in its dialect, is settled, and the process exits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from llmgw.core.errors import Unavailable
+from llmgw.server.gateway import Gateway
+from llmgw.server.listeners import Listener
+
+_AFTER_CUT_S = 1.5
+
+
+async def drain(
+    gateway: Gateway,
+    listeners: list[Listener],
+    *,
+    lame_duck_s: float,
+    drain_timeout_s: float,
+    hurry: asyncio.Event,
+) -> None:
+    """End every request and connection. `hurry` set: cut now, but still settle."""
+    gateway.draining = True
+    await _wait(hurry, lame_duck_s)
+    for listener in listeners:
+        listener.stop()
+        listener.close_idle()
+    loop = asyncio.get_running_loop()
+    end = loop.time() + drain_timeout_s
+    while gateway.under_way and loop.time() < end and not hurry.is_set():
+        await _wait(hurry, 0.02)
+    for strand in list(gateway.under_way.values()):
+        strand.interrupt(Unavailable("the gateway is stopping", code="draining", retry_after_s=1))
+    end = loop.time() + _AFTER_CUT_S
+    while gateway.under_way and loop.time() < end:
+        await asyncio.sleep(0.01)
+    for listener in listeners:
+        await listener.finish(0.2)
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return

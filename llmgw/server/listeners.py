@@ -1,0 +1,124 @@
+"""Listening sockets and the connections that came through them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from llmgw.server.gateway import Gateway
+from llmgw.server.protocol import GatewayProtocol
+
+_BACKLOG = 2048
+
+
+class ListenError(Exception):
+    """An address cannot be listened on. The message says which, and why."""
+
+
+def bind(name: str, host: str, port: int) -> socket.socket:
+    """A listening socket, not yet accepting. Raises ListenError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+        sock.listen(_BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise ListenError(
+            f"{name} {host}:{port} cannot be listened on: {error.strerror or error}; "
+            f"choose another address or stop what uses it"
+        ) from None
+    sock.setblocking(False)
+    return sock
+
+
+class Listener:
+    """One listening socket and its connections."""
+
+    def __init__(
+        self, sock: socket.socket, config: Config, make: Callable[[Listener], asyncio.Protocol]
+    ) -> None:
+        self._sock = sock
+        self._make = make
+        self._server: asyncio.base_events.Server | None = None
+        self.config = config
+        self.state = ServerState()
+
+    async def open(self, loop: asyncio.AbstractEventLoop, tls: ssl.SSLContext | None = None) -> None:
+        """Begin to accept."""
+        self._server = await loop.create_server(
+            lambda: self._make(self), sock=self._sock, ssl=tls, backlog=_BACKLOG, start_serving=True
+        )
+
+    def stop(self) -> None:
+        """Accept no more; connections under way go on."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    def close_idle(self) -> None:
+        """Close connections that wait for a request, and the others after their response."""
+        for connection in list(self.state.connections):
+            connection.shutdown()
+
+    def check_deadlines(self, now: float) -> None:
+        for connection in list(self.state.connections):
+            if isinstance(connection, GatewayProtocol):
+                connection.check_deadlines(now)
+
+    async def finish(self, within_s: float) -> None:
+        """Wait until the connections have gone, then cut the rest."""
+        end = asyncio.get_running_loop().time() + within_s
+        while self.state.connections and asyncio.get_running_loop().time() < end:
+            await asyncio.sleep(0.02)
+        for connection in list(self.state.connections):
+            transport = connection.transport
+            if transport is not None:
+                transport.abort()
+
+
+def data_listener(
+    sock: socket.socket, app: object, gateway: Gateway, loop: asyncio.AbstractEventLoop
+) -> Listener:
+    """The data plane: hot paths to `gateway`, the rest to `app`."""
+    config = _config(app)
+    return Listener(
+        sock, config, lambda listener: GatewayProtocol(listener.config, listener.state, gateway, loop)
+    )
+
+
+def admin_listener(sock: socket.socket, app: object, loop: asyncio.AbstractEventLoop) -> Listener:
+    """A plain uvicorn protocol in front of `app`."""
+    config = _config(app)
+    return Listener(
+        sock,
+        config,
+        lambda listener: HttpToolsProtocol(
+            config=listener.config, server_state=listener.state, app_state={}, _loop=loop
+        ),
+    )
+
+
+def _config(app: object) -> Config:
+    config = Config(
+        app,  # type: ignore[arg-type]
+        http=HttpToolsProtocol,
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        access_log=False,
+        log_config=None,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=75,
+    )
+    config.load()
+    return config

@@ -1,0 +1,271 @@
+"""uvicorn's HTTP protocol with a short way in for the hot paths.
+
+A POST to one of the dialects' paths goes from the parser's callbacks straight to the gateway;
+everything else goes uvicorn's way to the Starlette app. Both share the parser, the keep-alive
+and the pipelining of uvicorn's class.
+
+What uvicorn leaves open and this closes: bodies have a size cap and a deadline, a repeated
+`Host` or length is refused alike on every path, a parser error after a response has begun cuts
+the connection instead of writing into it, and a client that stops reading is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Protocol
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from llmgw.core.errors import GatewayError, RequestTimeout, RequestTooLarge
+from llmgw.core.operation import Endpoint
+from llmgw.dialects.endpoints import ENDPOINTS
+from llmgw.server.direct import DirectClient
+
+_HOT: dict[bytes, Endpoint] = {path.encode(): endpoint for path, endpoint in ENDPOINTS.items()}
+_WRITE_HIGH_WATER = 128 * 1024
+_LINGER_S = 5.0
+
+
+class Door(Protocol):
+    """What the protocol hands requests to."""
+
+    draining: bool
+    max_body: int
+    body_timeout_s: float
+    write_idle_s: float
+    keep_alive_s: float
+
+    def begin(self, client: DirectClient) -> None:
+        """A request is whole: its headers in `fields`, its body in `body`."""
+
+    def refuse(self, client: DirectClient, error: GatewayError) -> None:
+        """A request cannot be read to its end."""
+
+    def date(self) -> bytes:
+        """The current `date` header line."""
+
+
+class GatewayProtocol(HttpToolsProtocol):
+    """One client connection."""
+
+    def __init__(
+        self, config: Config, server_state: ServerState, door: Door, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        super().__init__(config=config, server_state=server_state, app_state={}, _loop=loop)
+        self.door = door
+        self.peer: str | None = None
+        self.idle_since: float | None = None
+        self.blocked_since: float | None = None
+        self._event = asyncio.Event()
+        self._receiving: DirectClient | None = None
+        self._current: DirectClient | None = None
+        self._ready: DirectClient | None = None
+        self._refused_at: float | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(high=_WRITE_HIGH_WATER)
+        self.peer = self.client[0] if self.client else None
+        self.idle_since = self.loop.time()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._receiving = None
+        super().connection_lost(exc)
+        current = self._current
+        if current is not None:
+            self._current = None
+            current.lost()
+        while self.pipeline:
+            waiting: Any = self.pipeline.pop()[0]
+            if type(waiting) is DirectClient:
+                waiting.closed = True
+            else:
+                waiting.disconnected = True
+                waiting.message_event.set()
+
+    def eof_received(self) -> None:
+        if self._refused_at is not None:
+            self.transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused_at is not None:
+            return
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
+        self.idle_since = None
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            cycle: Any = self.cycle
+            if cycle is not None and not cycle.response_complete:
+                # A 400 here would be written into the middle of another response.
+                self.transport.abort()
+                return
+            self.send_400_response("Invalid HTTP request received.")
+            return
+        except httptools.HttpParserUpgrade:
+            self._unsupported_upgrade_warning()
+        ready = self._ready
+        if ready is not None:
+            self._ready = None
+            self.door.begin(ready)
+
+    def on_headers_complete(self) -> None:
+        endpoint = _HOT.get(self.url)
+        if endpoint is None or self.parser.get_method() != b"POST":
+            self._receiving = None
+            super().on_headers_complete()
+            return
+        headers = self.headers
+        fields = dict(headers)
+        if len(fields) != len(headers):
+            fields = _joined(headers)
+        version = self.parser.get_http_version()
+        client = DirectClient(
+            self.transport,
+            endpoint,
+            fields,
+            self.peer,
+            version != "1.0" and not self.door.draining and self.parser.should_keep_alive(),
+            version != "1.0",
+            self.door.date,
+            self.on_response_complete,
+            self._event,
+            self.loop.time(),
+        )
+        self._receiving = client
+        previous: Any = self.cycle
+        self.cycle = client  # type: ignore[assignment]
+        if previous is None or previous.response_complete:
+            self._current = client
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((client, self.app))  # type: ignore[arg-type]
+        length = fields.get(b"content-length")
+        if length is not None and int(length) > self.door.max_body:
+            self._refuse(client, RequestTooLarge(f"the body is larger than {self.door.max_body} bytes"))
+        elif self.expect_100_continue and client is self._current:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        client = self._receiving
+        if client is None:
+            cycle: Any = self.cycle
+            if type(cycle) is not DirectClient:
+                super().on_body(body)
+            return
+        if client.response_complete:
+            return
+        client.size += len(body)
+        if client.size > self.door.max_body:
+            self._refuse(client, RequestTooLarge(f"the body is larger than {self.door.max_body} bytes"))
+        elif client.pieces is not None:
+            client.pieces.append(body)
+        elif client.body:
+            client.pieces = [client.body, body]
+        else:
+            client.body = body
+
+    def on_message_complete(self) -> None:
+        client = self._receiving
+        if client is None:
+            cycle: Any = self.cycle
+            if type(cycle) is not DirectClient:
+                super().on_message_complete()
+            return
+        self._receiving = None
+        if client.response_complete:
+            return
+        if client.pieces is not None:
+            client.body = b"".join(client.pieces)
+            client.pieces = None
+        if client is self._current:
+            self._ready = client
+        else:
+            # Pipelined: whole, and waits for its turn.
+            client.size = -1
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        if self.pipeline:
+            self._next()
+            return
+        self.flow.resume_reading()
+        if self._receiving is None:
+            self.idle_since = self.loop.time()
+
+    def _next(self) -> None:
+        """Start what was pipelined behind the response that is complete."""
+        waiting: Any
+        waiting, app = self.pipeline.pop()
+        self._current = waiting if type(waiting) is DirectClient else None
+        if type(waiting) is not DirectClient:
+            if not self.pipeline:
+                self.flow.resume_reading()
+            self._start_asgi_task(waiting, app)
+        elif waiting.size == -1:
+            # From the loop, so that a long pipeline does not nest.
+            self.loop.call_soon(self._begin, waiting)
+        else:
+            self.flow.resume_reading()
+
+    def _begin(self, client: DirectClient) -> None:
+        if not client.closed and not self.transport.is_closing():
+            self.door.begin(client)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.blocked_since = self.loop.time()
+        if self._current is not None:
+            self._current.pause_writing()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.blocked_since = None
+        if self._current is not None:
+            self._current.resume_writing()
+
+    def check_deadlines(self, now: float) -> None:
+        """Called each second: drop whoever has been silent, slow or deaf for too long."""
+        door = self.door
+        if self._refused_at is not None:
+            if now - self._refused_at > _LINGER_S:
+                self.transport.abort()
+        elif self.idle_since is not None:
+            if now - self.idle_since > door.keep_alive_s:
+                self.transport.close()
+        elif self._receiving is not None:
+            client = self._receiving
+            if now - client.started_at > door.body_timeout_s and client is self._current:
+                self._refuse(client, RequestTimeout("the body did not arrive in time"))
+        elif self.blocked_since is not None and now - self.blocked_since > door.write_idle_s:
+            self.transport.abort()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Not armed: `check_deadlines` closes idle connections."""
+
+    def _refuse(self, client: DirectClient, error: GatewayError) -> None:
+        """Answer before the body has come to its end, and take no more from this connection."""
+        client.keep_alive = False
+        client.pieces = None
+        client.body = b""
+        if client is not self._current:
+            self.transport.abort()
+            return
+        # Closing with unread bytes would reset the connection, and the answer with it.
+        client.linger = True
+        self._refused_at = self.loop.time()
+        self.door.refuse(client, error)
+
+
+def _joined(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Repeated headers as one list, as RFC 9110 section 5.3 reads them."""
+    fields: dict[bytes, bytes] = {}
+    for name, value in headers:
+        fields[name] = fields[name] + b", " + value if name in fields else value
+    return fields

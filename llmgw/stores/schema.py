@@ -1,0 +1,76 @@
+"""The tables, for SQLAlchemy. Only commands and the admin API load this module.
+
+`seq` numbers usage records as they arrive, which is what following them needs: their times may
+come out of order. Alembic's scripts build the same tables; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text
+
+metadata = MetaData()
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("request_id", Text, nullable=False, unique=True),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("user", Text),
+    Column("key_id", Text),
+    Column("endpoint", Text, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("upstream_model", Text, nullable=False),
+    Column("route", Text),
+    Column("streamed", Boolean, nullable=False),
+    Column("generation", Text, nullable=False),
+    Column("attempts", BigInteger, nullable=False),
+    Column("status", BigInteger, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("code", Text),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Column("cache_write_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+    Column("usage_source", Text, nullable=False),
+    Column("cost_nano_usd", BigInteger),
+    Column("price", Text),
+    Column("first_byte_us", BigInteger),
+    Column("total_us", BigInteger, nullable=False),
+    Column("client_request_id", Text),
+    Column("upstream_id", Text),
+    Index("usage_at", "at_ns"),
+    Index("usage_tenant_at", "tenant", "at_ns"),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("key_id", Text, primary_key=True),
+    Column("digest", Text, nullable=False, unique=True),
+    Column("tenant", Text, nullable=False),
+    Column("user", Text),
+    Column("allow_models", Text),
+    Column("labels", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("revoked_at", BigInteger),
+    Column("rotated_from", Text),
+    Column("rotated_to", Text),
+    Column("changed_seq", BigInteger, nullable=False),
+    Index("keys_tenant", "tenant"),
+)
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+
+KEYS_CHANGED_SEQ = "keys_changed_seq"
+"""The row of `meta` that counts changes of `keys`."""

@@ -1,0 +1,109 @@
+"""Which schema a database has, found without Alembic: a start cannot afford its import.
+
+`FRESH_DDL` is what `alembic upgrade head` makes of an empty file, so that a first start costs
+milliseconds; a test holds the two, and `schema.py`, to each other.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from enum import Enum
+
+from llmgw.stores.sqlite import DatabaseProblem, connect, database_path
+
+REVISIONS = ("0001",)
+"""Every revision this program knows, oldest first. The scripts are in `migrations/versions`."""
+HEAD = REVISIONS[-1]
+
+FRESH_DDL = """
+CREATE TABLE alembic_version (
+    version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num));
+CREATE TABLE meta (name TEXT NOT NULL, value BIGINT NOT NULL, PRIMARY KEY (name));
+CREATE TABLE keys (
+    key_id TEXT NOT NULL, digest TEXT NOT NULL, tenant TEXT NOT NULL, user TEXT,
+    allow_models TEXT, labels TEXT NOT NULL, created_at BIGINT NOT NULL, expires_at BIGINT,
+    revoked_at BIGINT, rotated_from TEXT, rotated_to TEXT, changed_seq BIGINT NOT NULL,
+    PRIMARY KEY (key_id), UNIQUE (digest));
+CREATE INDEX keys_tenant ON keys (tenant);
+CREATE TABLE usage (
+    seq INTEGER NOT NULL, request_id TEXT NOT NULL, at_ns BIGINT NOT NULL, tenant TEXT NOT NULL,
+    user TEXT, key_id TEXT, endpoint TEXT NOT NULL, operation TEXT NOT NULL, model TEXT NOT NULL,
+    provider TEXT NOT NULL, upstream_model TEXT NOT NULL, route TEXT, streamed BOOLEAN NOT NULL,
+    generation TEXT NOT NULL, attempts BIGINT NOT NULL, status BIGINT NOT NULL,
+    outcome TEXT NOT NULL, code TEXT, input_tokens BIGINT NOT NULL, cached_tokens BIGINT NOT NULL,
+    cache_write_tokens BIGINT NOT NULL, output_tokens BIGINT NOT NULL,
+    reasoning_tokens BIGINT NOT NULL, usage_source TEXT NOT NULL, cost_nano_usd BIGINT, price TEXT,
+    first_byte_us BIGINT, total_us BIGINT NOT NULL, client_request_id TEXT, upstream_id TEXT,
+    PRIMARY KEY (seq), UNIQUE (request_id));
+CREATE INDEX usage_at ON usage (at_ns);
+CREATE INDEX usage_tenant_at ON usage (tenant, at_ns);
+"""
+
+
+class SchemaState(Enum):
+    """fresh: nothing there yet. foreign: tables that are not ours. ahead: a newer program's."""
+
+    FRESH = "fresh"
+    CURRENT = "current"
+    BEHIND = "behind"
+    AHEAD = "ahead"
+    FOREIGN = "foreign"
+
+
+def schema_revision(url: str) -> str | None:
+    """The revision that stands in the database, None when there is none."""
+    return _look(url)[1]
+
+
+def schema_state(url: str) -> SchemaState:
+    """How the database's schema relates to this program's. Changes nothing, makes no file.
+
+    Raises DatabaseProblem when it cannot be read.
+    """
+    tables, revision = _look(url)
+    if not tables:
+        return SchemaState.FRESH
+    if revision is None:
+        return SchemaState.FOREIGN
+    if revision == HEAD:
+        return SchemaState.CURRENT
+    return SchemaState.BEHIND if revision in REVISIONS else SchemaState.AHEAD
+
+
+def _look(url: str) -> tuple[set[str], str | None]:
+    path = database_path(url)
+    if not path.exists() or path.stat().st_size == 0:
+        return set(), None
+    try:
+        connection = connect(path, checkpoints=False)
+        try:
+            names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+            found = None
+            if "alembic_version" in names:
+                found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise DatabaseProblem.of(path, error) from error
+    return names, found[0] if found else None
+
+
+def create_schema(url: str) -> None:
+    """Make the current schema in a database that has none. A second caller finds it made."""
+    path = database_path(url)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        connection = connect(path, checkpoints=True)
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("BEGIN IMMEDIATE")
+            if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+                for statement in filter(str.strip, FRESH_DDL.split(";")):
+                    connection.execute(statement)
+                connection.execute("INSERT INTO alembic_version VALUES (?)", (HEAD,))
+                connection.execute("INSERT INTO meta VALUES ('keys_changed_seq', 0)")
+            connection.execute("COMMIT")
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise DatabaseProblem.of(path, error) from error

@@ -1,0 +1,162 @@
+"""The text that Prometheus scrapes, made of a meter's slots.
+
+A custom collector, so that nothing of `prometheus_client` runs on the road. Names say unit and
+kind. Counters of tokens are inclusive, as `core/usage.py` has them: `cached` is a part of
+`input`.
+
+Runs on a thread of its own beside the event loop: it reads integers that may move meanwhile,
+so two families of one scrape may differ by the requests in between.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+)
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from llmgw.telemetry.histogram import Histogram
+
+if TYPE_CHECKING:
+    from llmgw.telemetry.metrics import PrometheusMeter, Slot
+
+_BY_MODEL = ("endpoint", "provider", "model")
+_BY_TENANT = ("tenant", "provider", "model")
+
+
+def render_meter(meter: PrometheusMeter) -> tuple[bytes, str]:
+    """A scrape of `meter` and of this process, with its content type."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(MeterCollector(meter))
+    ProcessCollector(registry=registry)
+    return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+class MeterCollector(Collector):
+    """Metric families of one meter, as it stands."""
+
+    def __init__(self, meter: PrometheusMeter) -> None:
+        self._meter = meter
+
+    def collect(self) -> Iterable[Metric]:
+        """Every family, those without a sample included, so that a dashboard finds them."""
+        meter = self._meter
+        slots = meter.slots()
+        info = InfoMetricFamily("llmgw_build", "Version of the gateway.")
+        info.add_metric([], {"version": meter.version, "python": platform.python_version()})
+        yield info
+        yield GaugeMetricFamily(
+            "llmgw_requests_in_flight", "Requests that entered and have not left.", value=meter.in_flight
+        )
+        yield _requests(slots)
+        yield _tokens(slots)
+        yield _summed(
+            "llmgw_cost_nano_usd",
+            "Cost of answered requests, in billionths of a US dollar.",
+            slots,
+            lambda slot: slot.cost_nano_usd,
+        )
+        yield _summed(
+            "llmgw_unpriced_requests",
+            "Requests with usage whose price is not known.",
+            slots,
+            lambda slot: slot.unpriced,
+        )
+        yield _errors(slots)
+        yield _histogram(
+            "llmgw_request_seconds",
+            "Time from the request's arrival to the end of its answer.",
+            _BY_MODEL,
+            dict(meter.seconds),
+        )
+        yield _histogram(
+            "llmgw_first_byte_seconds",
+            "Time from a streamed request's arrival to the first byte of its answer.",
+            _BY_MODEL,
+            dict(meter.first_byte),
+        )
+        yield _histogram(
+            "llmgw_overhead_seconds",
+            "The gateway's own share: from the request's last byte to its dispatch.",
+            ("endpoint",),
+            {(endpoint,): histogram for endpoint, histogram in dict(meter.overhead).items()},
+        )
+        yield from self._gauges()
+
+    def _gauges(self) -> Iterator[Metric]:
+        for gauge in list(self._meter.gauges.values()):
+            try:
+                value = float(gauge.read())
+            except Exception:  # noqa: S112 - one owner's failure must not hide every other number
+                continue
+            yield GaugeMetricFamily(gauge.name, gauge.help, value=value)
+
+
+def _requests(slots: list[Slot]) -> Metric:
+    sums: dict[tuple[str, ...], int] = defaultdict(int)
+    for slot in slots:
+        of = slot.labels
+        sums[(of.tenant, of.endpoint, of.provider, of.model, str(of.status), of.outcome)] += slot.requests
+    labels = ("tenant", "endpoint", "provider", "model", "status", "outcome")
+    return _counter("llmgw_requests", "Requests that left, however they ended.", labels, sums)
+
+
+def _tokens(slots: list[Slot]) -> Metric:
+    sums: dict[tuple[str, ...], int] = defaultdict(int)
+    for slot in slots:
+        of = slot.labels
+        for name, count in (
+            ("input", slot.input_tokens),
+            ("cached", slot.cached_tokens),
+            ("output", slot.output_tokens),
+        ):
+            if count:
+                sums[(name, of.tenant, of.provider, of.model)] += count
+    labels = ("class", *_BY_TENANT)
+    return _counter("llmgw_tokens", "Tokens, inclusive: cached is a part of input.", labels, sums)
+
+
+def _summed(name: str, text: str, slots: list[Slot], read: Callable[[Slot], int]) -> Metric:
+    sums: dict[tuple[str, ...], int] = defaultdict(int)
+    for slot in slots:
+        if count := read(slot):
+            sums[(slot.labels.tenant, slot.labels.provider, slot.labels.model)] += count
+    return _counter(name, text, _BY_TENANT, sums)
+
+
+def _errors(slots: list[Slot]) -> Metric:
+    sums: dict[tuple[str, ...], int] = defaultdict(int)
+    for slot in slots:
+        if slot.labels.code:
+            sums[(slot.labels.code,)] += slot.requests
+    return _counter("llmgw_errors", "Requests that ended in an error, by its code.", ("code",), sums)
+
+
+def _counter(
+    name: str, text: str, labels: tuple[str, ...], sums: Mapping[tuple[str, ...], int]
+) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for values, count in sums.items():
+        family.add_metric(values, count)
+    return family
+
+
+def _histogram(
+    name: str, text: str, labels: tuple[str, ...], histograms: Mapping[tuple[str, ...], Histogram]
+) -> HistogramMetricFamily:
+    family = HistogramMetricFamily(name, text, labels=labels)
+    for values, histogram in histograms.items():
+        if any(histogram.counts):
+            family.add_metric(values, histogram.cumulative(), histogram.total)
+    return family

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+
+from llmgw.core.usage import Usage
+from llmgw.dialects.endpoints import ENDPOINTS
+from llmgw.dialects.usage_taps import BodyTap, StreamTap, WireUsage, parse_usage
+
+CHAT = ENDPOINTS["/v1/chat/completions"]
+RESPONSES = ENDPOINTS["/v1/responses"]
+
+
+def event(data: object) -> bytes:
+    return b"data: " + (data if isinstance(data, bytes) else json.dumps(data).encode()) + b"\n\n"
+
+
+def chunk(text: str | None = None, finish: str | None = None, **more: object) -> bytes:
+    return event({"id": "c1", "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": finish}], **more})
+
+
+USAGE = {
+    "prompt_tokens": 10,
+    "completion_tokens": 4,
+    "total_tokens": 14,
+    "prompt_tokens_details": {"cached_tokens": 8},
+    "completion_tokens_details": {"reasoning_tokens": 3},
+}
+EXPECTED = Usage(10, 4, 8, 0, 3)
+STREAM = [
+    chunk("Hé", usage=None),
+    chunk("llo", usage=None),
+    chunk(finish="stop", usage=None),
+    event({"id": "c1", "choices": [], "usage": USAGE}),
+    event(b"[DONE]"),
+]
+
+
+def cuts(data: bytes, how: str) -> list[bytes]:
+    if how == "events":
+        return [part + b"\n\n" for part in data.split(b"\n\n")[:-1]]
+    if how == "whole":
+        return [data]
+    if how == "bytes":
+        return [data[i : i + 1] for i in range(len(data))]
+    rng = random.Random(how)
+    places = sorted(rng.sample(range(1, len(data)), 12))
+    return [data[a:b] for a, b in zip([0, *places], [*places, len(data)], strict=True)]
+
+
+@pytest.mark.parametrize("how", ["events", "whole", "bytes", "seed 1", "seed 2", "seed 3"])
+@pytest.mark.parametrize("hide", [True, False])
+def test_k01_stream_passes_untouched_but_for_the_hidden_usage_event(how: str, hide: bool) -> None:
+    """However the bytes are cut, the client gets them all, less the event that only has usage."""
+    tap = StreamTap(CHAT, hide)
+
+    out = b"".join(tap.feed(part) for part in cuts(b"".join(STREAM), how)) + tap.rest()
+
+    assert out == b"".join(STREAM[:3] + STREAM[4:] if hide else STREAM)
+    assert tap.usage == EXPECTED
+    assert tap.done
+    assert not tap.failed
+    assert tap.delivered_text() == "Héllo"
+
+
+def test_usage_on_a_content_event_stays() -> None:
+    last = chunk("x", "stop", usage=USAGE)
+    tap = StreamTap(CHAT, True)
+
+    assert tap.feed(last) == last
+    assert tap.usage == EXPECTED
+
+
+def test_hidden_usage_event_shares_a_chunk_with_others() -> None:
+    tap = StreamTap(CHAT, True)
+
+    assert tap.feed(b"".join(STREAM)) == b"".join(STREAM[:3] + STREAM[4:])
+
+
+def test_g05_a_stream_without_usage_leaves_its_text() -> None:
+    """What was delivered can be counted: text, reasoning, refusals and tool calls."""
+    call = {"function": {"name": "f", "arguments": '{"a":'}}
+    tap = StreamTap(CHAT, True)
+    for part in (
+        event({"choices": [{"delta": {"role": "assistant", "reasoning_content": "hm "}}]}),
+        event({"choices": [{"delta": {"tool_calls": [call]}}]}),
+        event({"choices": [{"delta": {"content": "y" * 3000}}]}),
+        event({"choices": [{"delta": {"content": "z" * 3000}}]}),
+        event({"choices": [{"delta": {"content": "!"}}]}),
+    ):
+        tap.feed(part)
+
+    assert tap.usage is None
+    assert tap.delivered_text() == 'hm f{"a":' + "y" * 3000 + "z" * 3000 + "!"
+    assert not tap.done
+
+
+@pytest.mark.parametrize("ending", [event(b"[DONE]"), chunk(finish="stop"), chunk(finish="length")])
+def test_j21_a_stream_is_done_when_it_says_so(ending: bytes) -> None:
+    tap = StreamTap(CHAT, False)
+    tap.feed(chunk("a"))
+    assert not tap.done
+
+    tap.feed(ending)
+
+    assert tap.done
+
+
+def test_an_error_event_is_seen() -> None:
+    tap = StreamTap(CHAT, False)
+    broken = event({"error": {"message": "overloaded", "code": "x"}})
+
+    assert tap.feed(broken) == broken
+    assert tap.failed
+    assert not tap.done
+
+
+def test_text_that_mentions_usage_is_only_text() -> None:
+    tap = StreamTap(CHAT, True)
+    tricky = chunk('say "usage": {"prompt_tokens": 5}')
+
+    assert tap.feed(tricky) == tricky
+    assert tap.usage is None
+
+
+def test_responses_stream_ends_with_the_whole_response() -> None:
+    usage = {
+        "input_tokens": 10,
+        "output_tokens": 4,
+        "input_tokens_details": {"cached_tokens": 8},
+        "output_tokens_details": {"reasoning_tokens": 3},
+    }
+    tap = StreamTap(RESPONSES, False)
+    tap.feed(b"event: response.output_text.delta\n" + event({"type": "response.output_text.delta", "delta": "hi"}))
+    assert not tap.done
+
+    tap.feed(event({"type": "response.completed", "response": {"id": "resp_1", "usage": usage}}))
+
+    assert tap.usage == EXPECTED
+    assert tap.upstream_id == "resp_1"
+    assert tap.done
+    assert tap.delivered_text() == "hi"
+
+
+def test_an_event_over_the_cap_is_refused() -> None:
+    tap = StreamTap(CHAT, True)
+
+    with pytest.raises(ValueError, match="long"):
+        for _ in range(40):
+            tap.feed(b"x" * 65536)
+
+
+@pytest.mark.parametrize(
+    ("wire", "expected"),
+    [
+        (None, None),
+        (WireUsage(), None),
+        (WireUsage(prompt_tokens="5", completion_tokens=None), None),
+        (WireUsage(prompt_tokens=0, completion_tokens=0), Usage(0, 0)),
+        (WireUsage(prompt_tokens=-5, completion_tokens=10**12), Usage(0, 10**9)),
+        (WireUsage(prompt_tokens=3), Usage(3, 0)),
+        (WireUsage(input_tokens=3, output_tokens=True), Usage(3, 0)),
+    ],
+)
+def test_g19_counts_that_cannot_be_are_clamped(wire: WireUsage | None, expected: Usage | None) -> None:
+    assert parse_usage(wire) == expected
+
+
+def test_body() -> None:
+    tap = BodyTap(json.dumps({"id": "x", "choices": [{"message": {"content": "héllo"}}], "usage": USAGE}).encode())
+
+    assert tap.usage == EXPECTED
+    assert tap.upstream_id == "x"
+    assert tap.delivered_text() == "héllo"
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b'{"id":', b"[]", b'{"usage":[]}', b"\xff"])
+def test_j13_a_body_that_is_not_the_promised_json_is_refused(body: bytes) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        BodyTap(body)

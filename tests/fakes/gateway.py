@@ -1,0 +1,156 @@
+"""A gateway on a real socket in front of a scripted upstream, with its journal in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Any, Self, cast
+
+from llmgw.auth.api_key import ApiKeys
+from llmgw.config.load import document_from_text
+from llmgw.core.record import Settled
+from llmgw.policies.upstream_state import KnownResponses
+from llmgw.ports.telemetry import RequestReport
+from llmgw.runtime.build import Resources, build_generation, build_road, declared_keys
+from llmgw.server.app import build_app
+from llmgw.server.gateway import Gateway
+from llmgw.server.listeners import bind, data_listener
+from llmgw.stores.memory import MemoryJournal
+from llmgw.transport.http import HttpTransport
+from tests.fakes.raw_client import Answer, RawClient, request
+from tests.fakes.upstream import ScriptedUpstream
+
+CONFIG = """
+version: 1
+providers:
+  up: {{kind: openai_compatible, base_url: "{base_url}", api_key: sk-upstream-canary, allow_private: true}}
+  demo: {{kind: echo}}
+models:
+  gpt-4o: {{targets: [{{provider: up, model: gpt-4o}}], timeouts: {timeouts}}}
+  renamed: {{targets: [{{provider: up, model: upstream/name}}], timeouts: {timeouts}}}
+  echo: {{targets: [{{provider: demo, model: echo}}]}}
+prices: {{overrides: {{up/gpt-4o: {{input: 2 USD/M, output: 8 USD/M}}}}}}
+tenants:
+  acme:
+    deny_models: [forbidden]
+    keys:
+      - {{id: main, user: alice, hash: "{main}"}}
+      - {{id: held, hash: "{held}", allow_models: [echo]}}
+      - {{id: old, hash: "{old}", expires: "2020-01-01"}}
+  rival: {{keys: [{{id: rival, hash: "{rival}"}}]}}
+"""
+
+
+class Heard:
+    """Meter and log in one. reports: every request that ended; inside: those under way."""
+
+    def __init__(self) -> None:
+        self.reports: list[RequestReport] = []
+        self.inside = 0
+
+    def started(self) -> None:
+        self.inside += 1
+
+    def finished(self, report: RequestReport) -> None:
+        self.inside -= 1
+
+    def write(self, report: RequestReport) -> None:
+        self.reports.append(report)
+
+
+class RunningGateway:
+    """`async with RunningGateway(upstream) as gateway:`. Keys: sk-test, sk-held, sk-old, sk-rival."""
+
+    def __init__(
+        self,
+        upstream: ScriptedUpstream,
+        *,
+        timeouts: str = "{connect: 1s, first_byte: 2s, idle: 2s, total: 10s}",
+        max_body: int = 1024 * 1024,
+        extra: str = "",
+    ) -> None:
+        self.upstream = upstream
+        self.heard = Heard()
+        self.port = 0
+        self._timeouts = timeouts
+        self._max_body = max_body
+        self._extra = extra
+        self._clients: list[RawClient] = []
+
+    async def __aenter__(self) -> Self:
+        from hashlib import sha256
+
+        hashes = {
+            name: f"sha256:{sha256(f'sk-{key}'.encode()).hexdigest()}"
+            for name, key in {"main": "test", "held": "held", "old": "old", "rival": "rival"}.items()
+        }
+        text = CONFIG.format(base_url=f"{self.upstream.base_url}/v1", timeouts=self._timeouts, **hashes)
+        document = document_from_text(text + self._extra)
+        loop = asyncio.get_running_loop()
+        self.journal = MemoryJournal(loop)
+        resources = Resources(
+            cast(Any, self.journal), HttpTransport(loop), ApiKeys(declared_keys(document)), KnownResponses()
+        )
+        self.road = build_road(document, resources, self.heard, self.heard)
+        self.gateway = Gateway(
+            self.road,
+            build_generation(document, resources),
+            max_body=self._max_body,
+            body_timeout_s=5,
+            write_idle_s=30,
+        )
+        self._transport = resources.transport
+        sock = bind("test", "127.0.0.1", 0)
+        self.port = sock.getsockname()[1]
+        self.listener = data_listener(sock, build_app(self.gateway), self.gateway, loop)
+        await self.listener.open(loop)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for client in self._clients:
+            client.writer.transport.abort()
+        self.listener.stop()
+        await self.listener.finish(0.0)
+        await self._transport.close()
+
+    @property
+    def records(self) -> list[Settled]:
+        """The usage records so far."""
+        return self.journal.settled
+
+    @property
+    def reports(self) -> list[RequestReport]:
+        return self.heard.reports
+
+    async def connect(self, *, receive_buffer: int | None = None) -> RawClient:
+        client = await RawClient.connect(self.port, receive_buffer=receive_buffer)
+        self._clients.append(client)
+        return client
+
+    async def open(self, body: object = None, **how: Any) -> RawClient:
+        """A connection on which one request has been sent."""
+        client = await self.connect()
+        await client.send(request(body, **how))
+        return client
+
+    async def ask(self, body: object = None, **how: Any) -> Answer:
+        """The answer to one request on a connection of its own."""
+        client = await self.open(body, **how)
+        answer = await client.read_answer()
+        await client.vanish()
+        return answer
+
+    async def settled(self, count: int = 1, within_s: float = 2.0) -> list[Settled]:
+        """The records, once there are `count` and no request is under way."""
+        async with asyncio.timeout(within_s):
+            while len(self.records) < count or self.gateway.under_way:
+                await asyncio.sleep(0.005)
+        return self.records
+
+    async def quiet(self, within_s: float = 2.0) -> None:
+        """Wait until no request is under way."""
+        async with asyncio.timeout(within_s):
+            while self.gateway.under_way:
+                await asyncio.sleep(0.005)
