@@ -5,8 +5,11 @@ The first start writes a configuration and a key; later ones find them there.
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
 import socket
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +57,7 @@ class Demo:
     def announce(self, data: str, admin: str) -> None:
         """Tell where it listens, and what to try."""
         config = shlex.quote(str(self.config))
+        llmgw = shlex.quote(_program())
         typer.echo(
             f"""
 llmgw is ready on http://{data}
@@ -61,15 +65,16 @@ key   {self.key}
 
 Try it:
   curl http://{data}/v1/chat/completions -H 'Authorization: Bearer {self.key}' \\
-    -H 'Content-Type: application/json' -d '{{"model":"echo","messages":[{{"role":"user","content":"Hello there"}}]}}'
+    -H 'Content-Type: application/json' \\
+    -d '{{"model":"echo","messages":[{{"role":"user","content":"Hello there"}}]}}'
 
 With an OpenAI SDK:
   export OPENAI_BASE_URL=http://{data}/v1 OPENAI_API_KEY={self.key}
 
 Then, in another terminal:
-  llmgw usage report --by model -c {config}
-  llmgw usage tail -c {config}
-  llmgw keys create --user alice -c {config}
+  {llmgw} usage report --by model -c {config}
+  {llmgw} usage tail -c {config}
+  {llmgw} keys create --user alice -c {config}
   curl http://{admin}/metrics
 
 Files are in {self.config.parent}/. Stop with Ctrl-C.
@@ -95,6 +100,14 @@ def prepare_demo(directory: Path) -> Demo:
         key_file.write_text(key + "\n")
         config.write_text(text)
     return Demo(config, key_file.read_text().strip())
+
+
+def _program() -> str:
+    """How this program was called, so that what is printed works when pasted."""
+    called = Path(sys.argv[0])
+    if shutil.which("llmgw") or called.name != "llmgw":
+        return "llmgw"
+    return os.path.relpath(called)
 
 
 def _free_port(wanted: int) -> int:

@@ -46,7 +46,9 @@ def serve(
         if trial is not None:
             trial.announce(bound.data, bound.admin)
         elif terminal:
-            typer.echo(f"llmgw serves on http://{bound.data}, health and metrics on http://{bound.admin}", err=True)
+            typer.echo(
+                f"llmgw serves on http://{bound.data}, health and metrics on http://{bound.admin}", err=True
+            )
 
     try:
         run(document, announce, outlets)

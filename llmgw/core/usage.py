@@ -7,14 +7,13 @@ when it parses. (OpenAI: prompt_tokens_details.cached_tokens is a part of prompt
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 REPORTED = "reported"
 ESTIMATED = "estimated"
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True, gc=False):
     """Counts in tokens, never negative.
 
     source: `REPORTED` by the provider, or `ESTIMATED` by us.

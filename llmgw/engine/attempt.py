@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import time_ns
+
 from llmgw.core.errors import (
     ClientGone,
     GatewayError,
@@ -17,7 +19,7 @@ from llmgw.engine.convert import upstream_body
 from llmgw.engine.plan import Lane, Plan
 from llmgw.engine.relay import Relay, read_body, reply_head
 from llmgw.engine.road import Road
-from llmgw.engine.settle import price, utc_ns
+from llmgw.engine.settle import price
 from llmgw.engine.strand import Pause
 from llmgw.ports.client import Client
 from llmgw.ports.transport import UpstreamRequest
@@ -43,7 +45,11 @@ async def attempt(
         raise NotFound(f"model '{ex.model}' does not serve {endpoint.path}")
     body = upstream_body(ex, lane)
     ex.target = lane.target
-    await _opened(ex, plan, lane, road)
+    if not ex.at_ns:
+        unwritten = await _open_in_journal(ex, plan, lane, road)
+        if unwritten is not None:
+            ex.at_ns = 0
+            raise Unavailable("the usage journal cannot be written", detail=str(unwritten), retry_after_s=5)
     relay = Relay(ex, lane, client, road)
     try:
         ex.attempts += 1
@@ -112,19 +118,16 @@ def _refuse(ex: Exchange, lane: Lane, relay: Relay, client: Client) -> None:
     client.send(relay.status, reply_head(ex, lane, relay.content_type), relay.body)
 
 
-async def _opened(ex: Exchange, plan: Plan, lane: Lane, road: Road) -> None:
-    """Have the request in the journal before anything of it leaves. Raises Unavailable."""
-    if ex.at_ns:
-        return
+def _open_in_journal(ex: Exchange, plan: Plan, lane: Lane, road: Road) -> Pause:
+    """Put the request into the journal; the pause ends when it is the kernel's."""
     principal = ex.principal
     assert principal is not None
-    body = ex.body
-    at_ns = utc_ns()
     target = lane.target
     prices = road.prices(principal.tenant).unit_prices(
-        target.provider, target.kind, target.vendor, target.model
+        target.provider, target.kind, target.vendor, target.model, base_url=target.base_url
     )
     ex.unit_prices = prices
+    ex.at_ns = at_ns = time_ns()
     written = Pause()
     road.journal.open(
         Opened(
@@ -135,21 +138,18 @@ async def _opened(ex: Exchange, plan: Plan, lane: Lane, road: Road) -> None:
             principal.key_id,
             ex.endpoint.path,
             ex.endpoint.operation_name,
-            ex.model or "",
+            plan.model,
             target.provider,
             target.model,
             plan.route,
             ex.streamed,
             ex.generation,
-            estimate_tokens(len(body), ascii=True),
+            estimate_tokens(len(ex.body), ascii=ex.body.isascii()),
             prices.as_text() if prices is not None else None,
         ),
         written.wake,
     )
-    error = await written
-    if error is not None:
-        raise Unavailable("the usage journal cannot be written", detail=str(error), retry_after_s=5)
-    ex.at_ns = at_ns
+    return written
 
 
 def usd(nano: int) -> bytes:

@@ -13,26 +13,6 @@ _encode = msgspec.json.Encoder().encode
 _INCLUDE_USAGE = b'{"include_usage":true}'
 
 
-def read_request(ex: Exchange) -> None:
-    """Fill in `model` and `streamed` from the body. Raises InvalidRequest."""
-    envelope = ex.envelope
-    try:
-        if envelope is not None:
-            model = envelope.text("model")
-            ex.streamed = envelope.flag("stream")
-        else:
-            assert ex.form is not None
-            model = ex.form.field("model")
-            ex.streamed = ex.form.field("stream") == "true"
-    except EnvelopeError as error:
-        raise InvalidRequest(str(error), param=_param(str(error))) from None
-    except ValueError as error:
-        raise InvalidRequest(str(error)) from None
-    if not model:
-        raise InvalidRequest("the body has no 'model'", param="model")
-    ex.model = model
-
-
 def upstream_body(ex: Exchange, lane: Lane) -> bytes:
     """The body for `lane`, of the same dialect: the client's bytes, with few members spliced.
 
@@ -73,8 +53,3 @@ def _stream_options(ex: Exchange) -> bytes | None:
     if options.get("include_usage") is True:
         return None
     return _encode({**options, "include_usage": True})
-
-
-def _param(message: str) -> str | None:
-    parts = message.split("'")
-    return parts[1] if len(parts) > 2 else None

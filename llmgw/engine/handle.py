@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from llmgw.core.errors import ClientGone, Fault, GatewayError
 from llmgw.core.exchange import Exchange
+from llmgw.core.reply import Reply
 from llmgw.dialects.failures import error_reply
 from llmgw.dialects.usage_taps import BodyTap, StreamTap
 from llmgw.engine.admit import admit
 from llmgw.engine.attempt import attempt
-from llmgw.engine.body import open_body
-from llmgw.engine.convert import read_request
+from llmgw.engine.body import OFF_LOOP_BYTES, open_body
+from llmgw.engine.count import count
 from llmgw.engine.generation import Generation
 from llmgw.engine.road import Road
-from llmgw.engine.settle import outcome_of, settle
+from llmgw.engine.settle import is_uncounted, outcome_of, settle
 from llmgw.ports.client import Client
 from llmgw.ports.policy import Ticket
 
@@ -23,13 +24,19 @@ async def handle(ex: Exchange, generation: Generation, client: Client, road: Roa
     delivered: StreamTap | BodyTap | None = None
     road.meter.started()
     try:
-        reply = await admit(generation.front, ex, tickets)  # who is this
+        reply = admit(iter(generation.front), ex, tickets)  # who is this
+        if reply is not None and not isinstance(reply, Reply):
+            reply = await reply
         if reply is None:
-            await open_body(ex, road.loop)  # what is asked
-            read_request(ex)
+            if len(ex.body) > OFF_LOOP_BYTES:
+                await road.loop.run_in_executor(None, open_body, ex)  # what is asked
+            else:
+                open_body(ex)
             plan = generation.match(ex)  # where would it go
             ex.route = plan.route
-            reply = await admit(plan.policies, ex, tickets)  # may you, how much, seen before
+            reply = admit(iter(plan.policies), ex, tickets)  # may you, how much, seen before
+            if reply is not None and not isinstance(reply, Reply):
+                reply = await reply
         if reply is None:
             delivered = await attempt(ex, plan, plan.lanes[0], client, road)
         else:
@@ -38,7 +45,9 @@ async def handle(ex: Exchange, generation: Generation, client: Client, road: Roa
     except Exception as error:
         fail(ex, client, error)
     finally:
-        await settle(ex, tickets, road, delivered)
+        if is_uncounted(ex, delivered):
+            ex.usage = await road.loop.run_in_executor(None, count, ex, delivered)
+        settle(ex, tickets, road)
 
 
 def fail(ex: Exchange, client: Client, error: Exception) -> None:
@@ -50,6 +59,9 @@ def fail(ex: Exchange, client: Client, error: Exception) -> None:
     ex.outcome = outcome_of(known)
     ex.status = known.status
     if isinstance(known, ClientGone):
+        return
+    if ex.first_byte is not None:
+        client.abort()
         return
     reply = error_reply(known, ex.error_dialect, ex.client_request_id or ex.request_id)
     client.send(reply.status, reply.head, reply.body)

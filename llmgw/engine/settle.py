@@ -6,15 +6,12 @@ leaves nothing to be raised.
 
 from __future__ import annotations
 
-import time
-
 from llmgw.core.errors import ClientGone, GatewayError, UpstreamError
 from llmgw.core.exchange import Exchange
 from llmgw.core.operation import Operation
 from llmgw.core.record import Settled
 from llmgw.core.usage import ESTIMATED, NO_USAGE
 from llmgw.dialects.usage_taps import BodyTap, StreamTap
-from llmgw.engine.count import count
 from llmgw.engine.road import Road
 from llmgw.ports.policy import Ticket
 from llmgw.ports.telemetry import RequestReport
@@ -26,17 +23,19 @@ _UNBILLED = frozenset({"refused", "upstream_error", "error"})
 """Outcomes that cost nothing where the provider reports no usage."""
 
 
-async def settle(
-    ex: Exchange, tickets: list[Ticket], road: Road, delivered: StreamTap | BodyTap | None
-) -> None:
-    """Settle `tickets` in reverse order and record the request.
+def is_uncounted(ex: Exchange, delivered: StreamTap | BodyTap | None) -> bool:
+    """Whether the provider did work that it reported no usage for, so that we count it."""
+    return (
+        ex.usage is None
+        and ex.dispatched is not None
+        and ex.endpoint.operation in _COUNTED
+        and (delivered is not None or ex.outcome == "client_gone")
+    )
 
-    delivered: what the answer carried, for counting where the provider reported nothing.
-    """
-    if ex.dispatched is not None and ex.usage is None and _owes(ex, delivered):
-        ex.usage = await road.loop.run_in_executor(None, count, ex, delivered)
-    if ex.dispatched is not None:
-        price(ex)
+
+def settle(ex: Exchange, tickets: list[Ticket], road: Road) -> None:
+    """Settle `tickets` in reverse order and record the request."""
+    price(ex)
     while tickets:
         tickets.pop().settle(ex)
     now = road.loop.time()
@@ -59,13 +58,6 @@ def price(ex: Exchange) -> None:
             return
         usage = NO_USAGE
     ex.cost_nano_usd = cost_nano_usd(prices, usage)
-
-
-def _owes(ex: Exchange, delivered: StreamTap | BodyTap | None) -> bool:
-    """Whether the provider did work that it reported no usage for."""
-    if ex.endpoint.operation not in _COUNTED:
-        return False
-    return delivered is not None or ex.outcome == "client_gone"
 
 
 def record(ex: Exchange, now: float) -> Settled:
@@ -150,7 +142,3 @@ def outcome_of(error: GatewayError) -> str:
     if isinstance(error, UpstreamError):
         return "upstream_error"
     return "refused" if error.status < 500 else "error"
-
-
-def utc_ns() -> int:
-    return time.time_ns()

@@ -25,7 +25,7 @@ class Access:
     def __init__(self) -> None:
         self._answers: dict[tuple[tuple[str, ...], str], bool] = {}
 
-    async def admit(self, ex: Exchange) -> Ticket | Reply | None:
+    def admit(self, ex: Exchange) -> Ticket | Reply | None:
         principal = ex.principal
         model = ex.model
         assert principal is not None

@@ -20,7 +20,7 @@ class Authenticate:
         self._authenticators = authenticators
         self._anonymous = anonymous
 
-    async def admit(self, ex: Exchange) -> Ticket | Reply | None:
+    def admit(self, ex: Exchange) -> Ticket | Reply | None:
         for authenticator in self._authenticators:
             principal = authenticator.principal(ex.fields)
             if principal is not None:

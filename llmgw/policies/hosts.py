@@ -16,7 +16,7 @@ class Hosts:
     def __init__(self, tenants: Mapping[str, str]) -> None:
         self._tenants = tenants
 
-    async def admit(self, ex: Exchange) -> Ticket | Reply | None:
+    def admit(self, ex: Exchange) -> Ticket | Reply | None:
         assert ex.principal is not None
         host = ex.fields.get(b"host", b"").decode("latin-1").lower()
         if not host.startswith("["):

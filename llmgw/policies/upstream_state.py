@@ -53,7 +53,7 @@ class UpstreamState:
     def __init__(self, known: KnownResponses) -> None:
         self._known = known
 
-    async def admit(self, ex: Exchange) -> Ticket | Reply | None:
+    def admit(self, ex: Exchange) -> Ticket | Reply | None:
         envelope = ex.envelope
         if envelope is None:
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Protocol
 
 from llmgw.core.exchange import Exchange
@@ -16,5 +17,8 @@ class Ticket(Protocol):
 
 
 class Policy(Protocol):
-    async def admit(self, ex: Exchange) -> Ticket | Reply | None:
-        """Let the request on, answer it, or refuse it by raising a GatewayError."""
+    def admit(self, ex: Exchange) -> Ticket | Reply | Awaitable[Ticket | Reply | None] | None:
+        """Let the request on, answer it, or refuse it by raising a GatewayError.
+
+        A policy that has to wait returns something to await; the others cost no coroutine.
+        """

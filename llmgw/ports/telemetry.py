@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
+from msgspec import Struct
 
-@dataclass(slots=True)
-class RequestReport:
+
+class RequestReport(Struct, gc=False):
     """One request at its end. Times are seconds; absent is None, never zero.
 
     overhead_s: the gateway's own share, from the last byte of the request read to its dispatch.

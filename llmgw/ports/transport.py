@@ -16,6 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from msgspec import Struct
+
 from llmgw.core.errors import UpstreamError
 
 Headers = list[tuple[bytes, bytes]]
@@ -55,8 +57,7 @@ class Timeouts:
     total_s: float = 600.0
 
 
-@dataclass(slots=True)
-class UpstreamRequest:
+class UpstreamRequest(Struct):
     """One request, ready for the wire.
 
     head: request line and headers, each line ended by CRLF, without `content-length` and

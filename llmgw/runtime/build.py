@@ -68,7 +68,7 @@ def build_generation(document: Document, resources: Resources) -> Generation:
     """Compile `document`, whose secrets are resolved."""
     providers = Providers(document)
     plans = Plans(
-        document, providers.provider, cast(Transport, resources.transport), resources.known_responses
+        document, providers.provider, cast("Transport", resources.transport), resources.known_responses
     )
     authenticators: tuple[Authenticator, ...] = (resources.keys,) if document.auth.api_key.enabled else ()
     anonymous = document.auth.anonymous

@@ -20,7 +20,7 @@ from llmgw.policies.access import Access, allows
 from llmgw.policies.upstream_state import KnownResponses, UpstreamState
 from llmgw.ports.policy import Policy
 from llmgw.ports.provider import Provider
-from llmgw.ports.transport import Timeouts, Transport
+from llmgw.ports.transport import Origin, Timeouts, Transport
 
 _KEPT = 8192
 
@@ -107,13 +107,20 @@ class Plans:
     def _lane(self, tenant: str, model: str, provider_name: str, upstream_model: str) -> Lane:
         provider = self._provider(tenant, provider_name)
         return lane(
-            Target(provider.name, provider.kind, provider.vendor, upstream_model),
+            Target(
+                provider.name, provider.kind, provider.vendor, upstream_model, _base_url(provider.origin)
+            ),
             provider,
             provider.transport or self._transport,
             model=model,
             generation=self._document.generation,
             owned=self._document.owns_provider(tenant, provider_name),
         )
+
+
+def _base_url(origin: Origin) -> str:
+    host = f"[{origin.host}]" if ":" in origin.host else origin.host
+    return f"{origin.scheme}://{host}:{origin.port}"
 
 
 def _not_allowed(model: str) -> PermissionDenied:

@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 from llmgw.core.errors import GatewayError, InvalidCredentials, MethodNotAllowed, ModelNotFound, NotFound
 from llmgw.core.exchange import Exchange
 from llmgw.core.operation import Endpoint, Operation
+from llmgw.core.reply import Reply
 from llmgw.dialects.endpoints import ENDPOINTS, OPENAI, dialect_of
 from llmgw.dialects.failures import error_reply
 from llmgw.engine.admit import admit
@@ -26,6 +27,7 @@ from llmgw.engine.settle import outcome_of, request_report
 from llmgw.server.asgi import serve
 from llmgw.server.gateway import Gateway
 
+_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _MODELS = Endpoint("/v1/models", OPENAI, Operation.CHAT, "/models")
 _ELSEWHERE = Endpoint("other", OPENAI, Operation.CHAT, "")
 
@@ -34,8 +36,8 @@ def build_app(gateway: Gateway) -> Starlette:
     """The app behind `gateway`'s protocol."""
     rest = Rest(gateway)
     routes = [Route(path, HotPath(gateway, endpoint)) for path, endpoint in ENDPOINTS.items()]
-    routes.append(Route("/v1/models", rest.list_models))
-    routes.append(Route("/v1/models/{model:path}", rest.show_model))
+    routes.append(Route("/v1/models", rest.list_models, methods=_METHODS))
+    routes.append(Route("/v1/models/{model:path}", rest.show_model, methods=_METHODS))
     app = Starlette(routes=routes)
     app.router.redirect_slashes = False
     app.router.default = rest.nowhere
@@ -51,6 +53,10 @@ class HotPath:
         self._rest = Rest(gateway)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["raw_path"] != self._endpoint.path.encode():
+            # An escaped spelling: whoever routes by path in front of us may read it otherwise.
+            await self._rest.nowhere(scope, receive, send)
+            return
         if scope["method"] == "POST":
             await serve(self._gateway, self._endpoint, scope, receive, send)
             return
@@ -109,7 +115,9 @@ class Rest:
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowed("models can only be read", headers=(("allow", "GET, HEAD"),))
         generation = self._gateway.generation
-        reply = await admit(generation.front, ex, [])
+        reply = admit(iter(generation.front), ex, [])
+        if reply is not None and not isinstance(reply, Reply):
+            reply = await reply
         if reply is not None or ex.principal is None:
             raise InvalidCredentials("no API key was sent")
         return generation.models(ex.principal)

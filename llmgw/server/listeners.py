@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import time
 from collections.abc import Callable
+from email.utils import formatdate
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -53,6 +55,7 @@ class Listener:
 
     async def open(self, loop: asyncio.AbstractEventLoop, tls: ssl.SSLContext | None = None) -> None:
         """Begin to accept."""
+        self.check_deadlines(loop.time())
         self._server = await loop.create_server(
             lambda: self._make(self), sock=self._sock, ssl=tls, backlog=_BACKLOG, start_serving=True
         )
@@ -69,6 +72,8 @@ class Listener:
             connection.shutdown()
 
     def check_deadlines(self, now: float) -> None:
+        """Called each second: drop the silent and the slow, and keep the date of answers current."""
+        self.state.default_headers = [(b"date", formatdate(time.time(), usegmt=True).encode())]
         for connection in list(self.state.connections):
             if isinstance(connection, GatewayProtocol):
                 connection.check_deadlines(now)

@@ -107,9 +107,7 @@ def prepare_database(document: Document, events: Events) -> None:
         events.log_event("warning", "sqlite_library", message=warning)
 
 
-async def _serve(
-    document: Document, announce: Callable[[Bound], None], outlets: Outlets
-) -> None:
+async def _serve(document: Document, announce: Callable[[Bound], None], outlets: Outlets) -> None:
     loop = asyncio.get_running_loop()
     server = document.server
     tls = _tls(server.tls.cert, server.tls.key)
@@ -155,7 +153,10 @@ async def _serve(
     await admin.open(loop)
     stop, hurry, patient = asyncio.Event(), asyncio.Event(), asyncio.Event()
     with _signals(loop, stop, hurry, patient):
-        tasks = [asyncio.create_task(keyring.watch()), asyncio.create_task(_ticks(gateway, data, loop))]
+        tasks = [
+            asyncio.create_task(keyring.watch()),
+            asyncio.create_task(_ticks(gateway, [data, admin], loop)),
+        ]
         announce(Bound(_name(data_socket.getsockname()), _name(admin_socket.getsockname())))
         outlets.events.log_event("info", "started", version=__version__, generation=document.generation)
         await stop.wait()
@@ -183,11 +184,12 @@ async def _close(resources: Resources, drainer: Drainer, key_store: SqlKeyStore,
     await admin.finish(0.2)
 
 
-async def _ticks(gateway: Gateway, data: Listener, loop: asyncio.AbstractEventLoop) -> None:
+async def _ticks(gateway: Gateway, listeners: list[Listener], loop: asyncio.AbstractEventLoop) -> None:
     while True:
         await asyncio.sleep(_TICK_S)
         gateway.tick()
-        data.check_deadlines(loop.time())
+        for listener in listeners:
+            listener.check_deadlines(loop.time())
 
 
 @contextmanager

@@ -49,6 +49,8 @@ _PER_FUNCTION = 7
 _AFTER_FUNCTIONS = 12
 _PER_PROPERTIES = 3
 _PER_PROPERTY = 3
+_PER_ENUM = -3
+_PER_CHOICE = 3
 
 _cut = re.compile(r"(?<=\S)(?= [^\s])")
 
@@ -167,7 +169,7 @@ def _add_content(content: object, texts: list[str]) -> int:
 def _add_function(function: Mapping[str, object], texts: list[str]) -> int:
     """Put the words of a function's declaration in `texts`. Returns its overhead.
 
-    What the schema of a parameter holds beside type and description is counted as JSON.
+    What the schema of a parameter holds beside type, description and choices is counted as JSON.
     """
     texts.append(f"{_text(function.get('name'))}:{_text(function.get('description')).rstrip('.')}")
     properties = _mapping(_mapping(function.get("parameters")).get("properties"))
@@ -179,7 +181,11 @@ def _add_function(function: Mapping[str, object], texts: list[str]) -> int:
         details = dict(_mapping(schema))
         kind = _text(details.pop("type", ""))
         description = _text(details.pop("description", "")).rstrip(".")
+        choices = details.pop("enum", None)
         texts.append(f"{key}:{kind}:{description}")
+        if isinstance(choices, list):
+            total += _PER_ENUM + _PER_CHOICE * len(choices)
+            texts += map(str, choices)
         if details:
             texts.append(msgspec.json.encode(details).decode())
     return total

@@ -34,7 +34,14 @@ _FIRST_OF_NUMBER = frozenset(b"-0123456789")
 
 
 class EnvelopeError(ValueError):
-    """The body is not a JSON object that can be passed on. The message is for the caller."""
+    """The body is not a JSON object that can be passed on. The message is for the caller.
+
+    member: the top-level member it is about, if it is about one.
+    """
+
+    def __init__(self, message: str, member: str | None = None) -> None:
+        super().__init__(message)
+        self.member = member
 
 
 class Envelope:
@@ -87,7 +94,7 @@ class Envelope:
         try:
             return _value(raw)
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
-            raise EnvelopeError(f"member '{name}' cannot be read") from None
+            raise EnvelopeError(f"member '{name}' cannot be read", name) from None
 
     def text(self, name: str) -> str | None:
         """A member that must be a string; None when it is absent."""
@@ -97,7 +104,7 @@ class Envelope:
         try:
             return _string(raw)
         except msgspec.MsgspecError:
-            raise EnvelopeError(f"member '{name}' must be a string") from None
+            raise EnvelopeError(f"member '{name}' must be a string", name) from None
 
     def flag(self, name: str) -> bool:
         """A member that must be true, false or null; False when it is absent."""
@@ -109,7 +116,7 @@ class Envelope:
             return True
         if value == b"false" or value == b"null":
             return False
-        raise EnvelopeError(f"member '{name}' must be a boolean")
+        raise EnvelopeError(f"member '{name}' must be a boolean", name)
 
     def spliced(self, edits: Mapping[str, bytes]) -> bytes:
         """The body with some top-level members set to new JSON values.
@@ -190,10 +197,10 @@ def _name(key: re.Match[bytes] | None) -> str:
 
 def _check_number(name: str, view: memoryview) -> None:
     if len(view) > _MAX_NUMBER_LENGTH:
-        raise EnvelopeError(f"member '{name}' is not a usable number")
+        raise EnvelopeError(f"member '{name}' is not a usable number", name)
     number = float(bytes(view))
     if number - number != 0.0:
-        raise EnvelopeError(f"member '{name}' is not a finite number")
+        raise EnvelopeError(f"member '{name}' is not a finite number", name)
 
 
 def _reason(error: msgspec.DecodeError) -> str:

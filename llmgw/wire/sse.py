@@ -44,6 +44,9 @@ class SseSplitter:
         """
         pending = self.pending
         if not pending and b"\r" not in chunk:
+            end = chunk.find(b"\n\n")
+            if end > 0 and end == len(chunk) - 2 and chunk[0] != _LF:
+                return [chunk]
             events, at = _split_lf(chunk)
             if at < len(chunk):
                 pending += chunk[at:] if at else chunk
@@ -71,8 +74,6 @@ def _split_lf(chunk: bytes) -> tuple[list[bytes], int]:
             end = chunk.find(b"\n\n", at) + 2
             if end == 1:
                 break
-            if end == size and at == 0:
-                return [chunk], size
         events.append(chunk[at:end])
         at = end
     return events, at

@@ -446,7 +446,7 @@ async def test_k04_the_log_tells_the_outcome_and_not_just_200(
 async def test_k02_a_slow_client_slows_the_upstream(upstream: ScriptedUpstream) -> None:
     """What nobody reads is not read: the gateway holds little and the upstream waits."""
     big = [event(delta("x" * 16_000)) for _ in range(1000)]
-    upstream.script(sse_head(), *big, event("[DONE]"), end())
+    upstream.script(sse_head(), *big, event(LAST), event("[DONE]"), end())
     async with RunningGateway(upstream, timeouts="{total: 60s}") as gateway:
         connection = await gateway.connect(receive_buffer=65536)
         connection.reader._transport.pause_reading()

@@ -26,13 +26,13 @@ def test_patterns(allow: tuple[str, ...] | None, deny: tuple[str, ...], allowed:
     assert allows("gpt-4o", allow, deny) is allowed
 
 
-async def test_a_key_is_held_to_its_models() -> None:
+def test_a_key_is_held_to_its_models() -> None:
     access = Access()
     ex = exchange(principal=Principal("acme", allow_models=("gpt-*",)))
     ex.model = "gpt-4o"
-    assert await access.admit(ex) is None
+    assert access.admit(ex) is None
 
     ex.model = "claude"
     for _ in range(2):
         with pytest.raises(PermissionDenied, match="claude"):
-            await access.admit(ex)
+            access.admit(ex)

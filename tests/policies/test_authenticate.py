@@ -16,22 +16,22 @@ class Finds:
         return self.found
 
 
-async def test_the_first_that_finds_a_credential_decides() -> None:
+def test_the_first_that_finds_a_credential_decides() -> None:
     ex = exchange()
 
-    await Authenticate((Finds(None), Finds(Principal("a")), Finds(Principal("b")))).admit(ex)
+    Authenticate((Finds(None), Finds(Principal("a")), Finds(Principal("b")))).admit(ex)
 
     assert ex.principal == Principal("a")
 
 
-async def test_without_a_credential_there_is_no_way_in() -> None:
+def test_without_a_credential_there_is_no_way_in() -> None:
     with pytest.raises(InvalidCredentials, match="Authorization: Bearer"):
-        await Authenticate((Finds(None),)).admit(exchange())
+        Authenticate((Finds(None),)).admit(exchange())
 
 
-async def test_unless_the_operator_lets_anybody_in() -> None:
+def test_unless_the_operator_lets_anybody_in() -> None:
     ex = exchange()
 
-    await Authenticate((), anonymous=Principal("public")).admit(ex)
+    Authenticate((), anonymous=Principal("public")).admit(ex)
 
     assert ex.principal == Principal("public")

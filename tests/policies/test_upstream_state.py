@@ -23,10 +23,10 @@ RESPONSES = "/v1/responses"
         b'{"input":[{"file\\u005fid":"file-1"}]}',
     ],
 )
-async def test_references_to_shared_state_are_refused(body: object) -> None:
+def test_references_to_shared_state_are_refused(body: object) -> None:
     """Whoever made it, it lies in an account that tenants share; escapes do not hide it."""
     with pytest.raises(UnsupportedOperation, match="share"):
-        await UpstreamState(KnownResponses()).admit(exchange(body, path=RESPONSES))
+        UpstreamState(KnownResponses()).admit(exchange(body, path=RESPONSES))
 
 
 @pytest.mark.parametrize(
@@ -47,31 +47,31 @@ async def test_references_to_shared_state_are_refused(body: object) -> None:
         },
     ],
 )
-async def test_what_only_looks_like_a_reference_goes_on(body: object) -> None:
-    await UpstreamState(KnownResponses()).admit(exchange(body, path=RESPONSES))
+def test_what_only_looks_like_a_reference_goes_on(body: object) -> None:
+    UpstreamState(KnownResponses()).admit(exchange(body, path=RESPONSES))
 
 
-async def test_a_response_is_known_to_the_tenant_that_made_it() -> None:
+def test_a_response_is_known_to_the_tenant_that_made_it() -> None:
     """The next turn is let through for its tenant; for another it does not exist."""
     known = KnownResponses(capacity=2)
     policy = UpstreamState(known)
     first = exchange({"input": "a"}, path=RESPONSES, principal=Principal("acme"))
-    ticket = await policy.admit(first)
+    ticket = policy.admit(first)
     first.upstream_id = "resp_1"
     ticket.settle(first)
     turn = {"input": "b", "previous_response_id": "resp_1"}
 
-    await policy.admit(exchange(turn, path=RESPONSES, principal=Principal("acme")))
+    policy.admit(exchange(turn, path=RESPONSES, principal=Principal("acme")))
     with pytest.raises(NotFound) as other:
-        await policy.admit(exchange(turn, path=RESPONSES, principal=Principal("rival")))
+        policy.admit(exchange(turn, path=RESPONSES, principal=Principal("rival")))
     known.add("resp_2", "acme")
     known.add("resp_3", "acme")
     with pytest.raises(NotFound) as forgotten:
-        await policy.admit(exchange(turn, path=RESPONSES, principal=Principal("acme")))
+        policy.admit(exchange(turn, path=RESPONSES, principal=Principal("acme")))
 
     assert other.value.message == forgotten.value.message
 
 
-async def test_previous_response_id_must_be_text() -> None:
+def test_previous_response_id_must_be_text() -> None:
     with pytest.raises(InvalidRequest, match="string"):
-        await UpstreamState(KnownResponses()).admit(exchange({"previous_response_id": 5}, path=RESPONSES))
+        UpstreamState(KnownResponses()).admit(exchange({"previous_response_id": 5}, path=RESPONSES))

@@ -1,0 +1,33 @@
+"""Any service that speaks OpenAI's API; vendors are rows of `config.vendors`."""
+
+from __future__ import annotations
+
+from llmgw.config.providers import OpenAICompatible as Settings
+from llmgw.config.vendors import VENDORS
+from llmgw.core.operation import Endpoint
+from llmgw.dialects.endpoints import OPENAI
+from llmgw.ports.transport import Transport
+from llmgw.providers.base import origin, request_head
+
+
+class OpenAICompatible:
+    """Implements `ports.provider.Provider`."""
+
+    kind = "openai_compatible"
+    transport: Transport | None = None
+
+    def __init__(self, name: str, settings: Settings, api_key: str | None) -> None:
+        self.name = name
+        self.vendor = settings.vendor
+        self.origin = origin(settings.url, settings, allow_private=settings.private_allowed)
+        self._url = settings.url
+        self._fields = (("authorization", f"Bearer {api_key}"),) if api_key is not None else ()
+        self._stream_usage = settings.vendor is None or VENDORS[settings.vendor].stream_usage
+
+    def head(self, endpoint: Endpoint, model: str, content_type: bytes) -> bytes | None:
+        if endpoint.dialect != OPENAI:
+            return None
+        return request_head(self._url, endpoint, content_type, self._fields)
+
+    def stream_usage(self, endpoint: Endpoint) -> bool:
+        return endpoint.stream_usage and self._stream_usage
