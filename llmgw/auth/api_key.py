@@ -17,17 +17,24 @@ from llmgw.core.principal import Principal
 from llmgw.ports.stores import KeyEntry
 
 _PLACES = (b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key")
+_OTHER_PLACES = frozenset(_PLACES[1:])
 _MAX_KEY_LENGTH = 512
+_REMEMBERED = 50_000
 _NOBODY = hashlib.sha256(b"").digest()
 _REFUSED = "the API key is not valid"
 
 
 class ApiKeys:
-    """The keys this process knows. `replace` swaps the whole set by one reference."""
+    """The keys this process knows. `replace` swaps the whole set by one reference.
+
+    A header that has been proved is remembered whole, until the next `replace`: looking it up
+    again compares it only with what hashes alike under this process's own random seed.
+    """
 
     def __init__(self, entries: Iterable[KeyEntry] = ()) -> None:
         self._by_id: dict[str, tuple[KeyEntry, Principal]] = {}
         self._by_digest: dict[bytes, tuple[KeyEntry, Principal]] = {}
+        self._proved: dict[bytes, tuple[KeyEntry, Principal]] = {}
         self.replace(entries)
 
     def replace(self, entries: Iterable[KeyEntry]) -> None:
@@ -38,6 +45,7 @@ class ApiKeys:
         ]
         self._by_id = {pair[0].key_id: pair for pair in known}
         self._by_digest = {pair[0].digest: pair for pair in known}
+        self._proved = {}
 
     def principal(self, fields: Mapping[bytes, bytes]) -> Principal | None:
         """Who holds the key in these headers; None when there is none.
@@ -45,6 +53,13 @@ class ApiKeys:
         Raises InvalidCredentials when the key is unknown, revoked or expired, or when two
         headers carry different keys.
         """
+        bearer = fields.get(b"authorization")
+        if bearer is not None and _OTHER_PLACES.isdisjoint(fields):
+            proved = self._proved.get(bearer)
+            if proved is not None and (
+                proved[0].expires_at is None or time.time() < proved[0].expires_at
+            ):
+                return proved[1]
         key = credential(fields)
         if key is None:
             return None
@@ -64,6 +79,8 @@ class ApiKeys:
         expires_at = found[0].expires_at
         if expires_at is not None and time.time() >= expires_at:
             raise InvalidCredentials("the API key has expired")
+        if bearer is not None and len(self._proved) < _REMEMBERED:
+            self._proved[bearer] = found
         return found[1]
 
 

@@ -13,7 +13,7 @@ Measured with an empty coroutine of two waits, batched so that tasks share their
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Coroutine, Generator
 from typing import Any
 
 _ENDED = object()
@@ -58,18 +58,12 @@ class Pause:
 
 
 class Strand:
-    """A coroutine under way.
+    """A coroutine under way."""
 
-    ended: called with the error that the coroutine ended with, or None.
-    """
+    __slots__ = ("_coroutine", "_interruption", "_running", "_waits_for")
 
-    __slots__ = ("_coroutine", "_ended", "_interruption", "_running", "_waits_for")
-
-    def __init__(
-        self, coroutine: Coroutine[Any, Any, None], ended: Callable[[BaseException | None], None]
-    ) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, None]) -> None:
         self._coroutine = coroutine
-        self._ended = ended
         self._waits_for: object = self
         self._interruption: BaseException | None = None
         self._running = False
@@ -77,6 +71,9 @@ class Strand:
     def start(self) -> None:
         """Run to the first wait."""
         self.step(self)
+
+    def ended(self, error: BaseException | None) -> None:
+        """The coroutine has ended, with `error` or without. For subclasses."""
 
     def interrupt(self, error: BaseException) -> None:
         """Raise `error` where the coroutine waits, or at its next wait if it runs now."""
@@ -101,12 +98,12 @@ class Strand:
             except StopIteration:
                 self._waits_for = _ENDED
                 self._running = False
-                self._ended(None)
+                self.ended(None)
                 return
             except BaseException as failure:
                 self._waits_for = _ENDED
                 self._running = False
-                self._ended(failure)
+                self.ended(failure)
                 if not isinstance(failure, Exception):
                     raise
                 return

@@ -34,7 +34,7 @@ async def drain(
     end = loop.time() + drain_timeout_s
     while gateway.under_way and loop.time() < end and not hurry.is_set():
         await _wait(hurry, 0.02)
-    for strand in list(gateway.under_way.values()):
+    for strand in list(gateway.under_way):
         strand.interrupt(Unavailable("the gateway is stopping", code="draining", retry_after_s=1))
     end = loop.time() + _AFTER_CUT_S
     while gateway.under_way and loop.time() < end:

@@ -35,6 +35,25 @@ class Arrival(Client, Protocol):
     gone: Callable[[], None] | None
 
 
+class Passage(Strand):
+    """A request going down the road."""
+
+    __slots__ = ("_client", "_gateway")
+
+    def __init__(self, ex: Exchange, client: Arrival, gateway: Gateway) -> None:
+        super().__init__(handle(ex, gateway.generation, client, gateway.road))
+        self._client = client
+        self._gateway = gateway
+
+    def leave(self) -> None:
+        """The client is gone."""
+        self.interrupt(ClientGone("the client left"))
+
+    def ended(self, error: BaseException | None) -> None:
+        self._gateway.under_way.discard(self)
+        self._client.gone = None
+
+
 class Gateway:
     """Holds the current generation and every request under way.
 
@@ -59,26 +78,18 @@ class Gateway:
         self.write_idle_s = write_idle_s
         self.keep_alive_s = keep_alive_s
         self.draining = False
-        self.under_way: dict[str, Strand] = {}
+        self.under_way: set[Strand] = set()
         self._next_id = request_ids()
         self._date = b""
         self.tick()
 
     def begin(self, client: Arrival) -> None:
         """Answer a request. Returns at its first wait."""
-        generation = self.generation
         ex = self.exchange(client.endpoint, client.fields, client.body, client.peer, client.started_at)
-        request_id = ex.request_id
-        under_way = self.under_way
-
-        def ended(error: BaseException | None) -> None:
-            under_way.pop(request_id, None)
-            client.gone = None
-
-        strand = Strand(handle(ex, generation, client, self.road), ended)
-        under_way[request_id] = strand
-        client.gone = lambda: strand.interrupt(ClientGone("the client left"))
-        strand.start()
+        passage = Passage(ex, client, self)
+        self.under_way.add(passage)
+        client.gone = passage.leave
+        passage.start()
 
     def refuse(self, client: Arrival, error: GatewayError) -> None:
         """Answer a request that could not be read to its end."""

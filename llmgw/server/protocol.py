@@ -113,13 +113,23 @@ class GatewayProtocol(HttpToolsProtocol):
             self._ready = None
             self.door.begin(ready)
 
+    def on_message_begin(self) -> None:
+        # The scope, most of what uvicorn makes here, is not for the short way.
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+
     def on_headers_complete(self) -> None:
         endpoint = _HOT.get(self.url)
+        headers = self.headers
         if endpoint is None or self.parser.get_method() != b"POST":
             self._receiving = None
+            url = self.url
+            super().on_message_begin()
+            self.url = url
+            self.headers.extend(headers)
             super().on_headers_complete()
             return
-        headers = self.headers
         fields = dict(headers)
         if len(fields) != len(headers):
             fields = _joined(headers)
@@ -149,6 +159,12 @@ class GatewayProtocol(HttpToolsProtocol):
             self._refuse(client, RequestTooLarge(f"the body is larger than {self.door.max_body} bytes"))
         elif self.expect_100_continue and client is self._current:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        if name == b"expect":
+            self.expect_100_continue = value.lower() == b"100-continue"
+        self.headers.append((name, value))
 
     def on_body(self, body: bytes) -> None:
         client = self._receiving

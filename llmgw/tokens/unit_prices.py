@@ -128,6 +128,8 @@ def cost_nano_usd(prices: UnitPrices, usage: TokenCounts) -> int | None:
     """
     if prices.tiers:
         prices = prices.for_input(usage.input_tokens)
+    if not (usage.cached_tokens or usage.cache_write_tokens or usage.reasoning_tokens or prices.per_request):
+        return _plain_cost(prices, usage.input_tokens, usage.output_tokens)
     cached = max(0, usage.cached_tokens)
     written = max(0, usage.cache_write_tokens)
     fresh = max(0, usage.input_tokens - cached - written)
@@ -146,6 +148,25 @@ def cost_nano_usd(prices: UnitPrices, usage: TokenCounts) -> int | None:
             if price is None:
                 return None
             total += count * price
+    return _rounded(total)
+
+
+def _plain_cost(prices: UnitPrices, input_tokens: int, output_tokens: int) -> int | None:
+    """The common case: nothing but fresh input and an answer."""
+    total = 0
+    if input_tokens > 0:
+        if prices.input is None:
+            return None
+        total = input_tokens * prices.input
+    if output_tokens > 0:
+        if prices.output is None:
+            return None
+        total += output_tokens * prices.output
+    return _rounded(total)
+
+
+def _rounded(total: int) -> int:
+    """Millionths of nano-USD as nano-USD, half to even."""
     quotient, rest = divmod(total, _MILLION)
     if rest * 2 > _MILLION or (rest * 2 == _MILLION and quotient & 1):
         quotient += 1

@@ -85,7 +85,7 @@ class ClientContract:
 
     async def test_a_client_that_does_not_read_pauses_the_upstream(self) -> None:
         async with ScriptedUpstream() as upstream, RunningGateway(upstream, timeouts="{total: 60s}") as gateway:
-            pieces = [event(delta("x" * 16_000)) for _ in range(1000)]
+            pieces = [event(delta("x" * 64_000)) for _ in range(600)]
             last = {"choices": [], "usage": ANSWER["usage"]}
             upstream.script(sse_head(), *pieces, event(last), event("[DONE]"), end())
             client = await gateway.connect(receive_buffer=65536)
@@ -95,12 +95,12 @@ class ClientContract:
             sent = -1
             while sent != (sent := upstream.connections[0].sent):
                 await asyncio.sleep(0.2)
-            assert 0 < sent < 12_000_000
+            assert 0 < sent < 24_000_000
 
             client.writer.transport.resume_reading()  # type: ignore[attr-defined]
             answer = await client.read_answer()
             assert answer.body.endswith(b"data: [DONE]\n\n")
-            assert len(answer.body) > 16_000_000
+            assert len(answer.body) > 38_000_000
             await gateway.settled()
 
     async def test_a_body_that_is_no_stream_and_breaks_off_is_cut(self) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 import pytest
 
@@ -8,11 +10,23 @@ from llmgw.engine.strand import Pause, Strand
 
 
 class Ended:
+    """errors: what each strand ended with."""
+
     def __init__(self) -> None:
         self.errors: list[BaseException | None] = []
 
-    def __call__(self, error: BaseException | None) -> None:
-        self.errors.append(error)
+
+class Told(Strand):
+    """Tells an `Ended`."""
+
+    __slots__ = ("_told",)
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None], told: Ended) -> None:
+        super().__init__(coroutine)
+        self._told = told
+
+    def ended(self, error: BaseException | None) -> None:
+        self._told.errors.append(error)
 
 
 def test_resumes_inside_the_wake() -> None:
@@ -22,7 +36,7 @@ def test_resumes_inside_the_wake() -> None:
     async def road() -> None:
         seen.append(await pause)
 
-    Strand(road(), ended).start()
+    Told(road(), ended).start()
     assert seen == []
 
     pause.wake("x")
@@ -38,7 +52,7 @@ def test_a_pause_that_ended_before_the_wait_does_not_wait() -> None:
     async def road() -> None:
         assert await pause == 1
 
-    Strand(road(), ended).start()
+    Told(road(), ended).start()
 
     assert ended.errors == [None]
 
@@ -50,7 +64,7 @@ def test_failure_is_raised_at_the_wait_and_wakes_only_once() -> None:
         with pytest.raises(ValueError, match="no"):
             await pause
 
-    Strand(road(), ended).start()
+    Told(road(), ended).start()
     pause.fail(ValueError("no"))
     pause.wake()
     pause.fail(ValueError("again"))
@@ -69,7 +83,7 @@ def test_interrupt_is_raised_where_it_waits_and_a_late_wake_is_not_heard() -> No
         await second
         seen.append("second")
 
-    strand = Strand(road(), ended)
+    strand = Told(road(), ended)
     strand.start()
     strand.interrupt(ValueError())
     first.wake()
@@ -84,14 +98,14 @@ def test_interrupt_is_raised_where_it_waits_and_a_late_wake_is_not_heard() -> No
 
 def test_interrupt_while_running_waits_for_the_next_wait() -> None:
     pause, ended, seen = Pause(), Ended(), []
-    strand: Strand
+    strand: Told
 
     async def road() -> None:
         strand.interrupt(ValueError("later"))
         seen.append("still running")
         await pause
 
-    strand = Strand(road(), ended)
+    strand = Told(road(), ended)
     strand.start()
 
     assert seen == ["still running"]
@@ -100,7 +114,7 @@ def test_interrupt_while_running_waits_for_the_next_wait() -> None:
 
 async def test_awaits_what_a_task_awaits() -> None:
     """Futures, sleeps, threads and bare yields all resume it."""
-    done = asyncio.get_running_loop().create_future()
+    ended = Ended()
     seen: list[object] = []
 
     async def road() -> None:
@@ -109,9 +123,11 @@ async def test_awaits_what_a_task_awaits() -> None:
         seen.append(await asyncio.get_running_loop().run_in_executor(None, lambda: 7))
         seen.append(await asyncio.gather(*(asyncio.sleep(0, n) for n in range(3))))
 
-    Strand(road(), done.set_result).start()
+    Told(road(), ended).start()
+    while not ended.errors:
+        await asyncio.sleep(0.001)
 
-    assert await done is None
+    assert ended.errors == [None]
     assert seen == [7, [0, 1, 2]]
 
 
@@ -121,6 +137,6 @@ def test_the_error_of_the_coroutine_is_told() -> None:
     async def road() -> None:
         raise KeyError("x")
 
-    Strand(road(), ended).start()
+    Told(road(), ended).start()
 
     assert isinstance(ended.errors[0], KeyError)

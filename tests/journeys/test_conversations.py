@@ -445,7 +445,7 @@ async def test_k04_the_log_tells_the_outcome_and_not_just_200(
 
 async def test_k02_a_slow_client_slows_the_upstream(upstream: ScriptedUpstream) -> None:
     """What nobody reads is not read: the gateway holds little and the upstream waits."""
-    big = [event(delta("x" * 16_000)) for _ in range(1000)]
+    big = [event(delta("x" * 64_000)) for _ in range(600)]
     upstream.script(sse_head(), *big, event(LAST), event("[DONE]"), end())
     async with RunningGateway(upstream, timeouts="{total: 60s}") as gateway:
         connection = await gateway.connect(receive_buffer=65536)
@@ -456,11 +456,11 @@ async def test_k02_a_slow_client_slows_the_upstream(upstream: ScriptedUpstream) 
         while sent != (sent := upstream.connections[0].sent):
             await asyncio.sleep(0.2)
 
-        assert 0 < sent < 12_000_000
+        assert 0 < sent < 24_000_000
         connection.reader._transport.resume_reading()
         answer = await connection.read_answer()
         assert answer.body.endswith(b"data: [DONE]\n\n")
-        assert len(answer.body) > 16_000_000
+        assert len(answer.body) > 38_000_000
         await gateway.settled()
 
 
