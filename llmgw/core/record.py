@@ -32,6 +32,7 @@ class Opened(Struct, frozen=True, array_like=True, gc=False, tag=1):
     generation: str
     input_tokens_estimate: int
     price: str | None = None
+    client_request_id: str | None = None
 
 
 class Progress(Struct, frozen=True, array_like=True, gc=False, tag=2):

@@ -146,6 +146,7 @@ def _open_in_journal(ex: Exchange, plan: Plan, lane: Lane, road: Road) -> Pause:
             ex.generation,
             estimate_tokens(len(ex.body), ascii=ex.body.isascii()),
             prices.as_text() if prices is not None else None,
+            ex.client_request_id,
         ),
         written.wake,
     )

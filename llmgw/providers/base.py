@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+import re
 
 from llmgw import __version__
 from llmgw.config.providers import Reach
 from llmgw.core.operation import Endpoint
 from llmgw.ports.transport import Origin
 from llmgw.wire.urls import parse_base_url
+
+_FIELD_VALUE = re.compile(r"[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?")
 
 
 def origin(url: str, reach: Reach, *, allow_private: bool) -> Origin:
@@ -31,10 +33,10 @@ def request_head(
 ) -> bytes:
     """Request line and headers of a POST to `endpoint` below the base URL `url`.
 
-    Raises ValueError when a header would break out of its line.
+    Raises ValueError, naming the header and not its value, when it cannot be sent as it is: it
+    would break out of its line, or is empty.
     """
     base = parse_base_url(url)
-    path = urlsplit(url).path.rstrip("/")
     rows = (
         ("host", base.authority),
         *fields,
@@ -42,9 +44,9 @@ def request_head(
         ("accept-encoding", "identity"),
         ("user-agent", f"llmgw/{__version__}"),
     )
-    lines = [f"POST {path}{endpoint.suffix} HTTP/1.1"]
+    lines = [f"POST {base.path}{endpoint.suffix} HTTP/1.1"]
     for name, value in rows:
-        if any(mark in value for mark in "\r\n\0"):
-            raise ValueError(f"header {name} holds a line break")
+        if _FIELD_VALUE.fullmatch(value) is None:
+            raise ValueError(f"the value for the header {name} is empty or has a character it cannot carry")
         lines.append(f"{name}: {value}")
     return "".join(f"{line}\r\n" for line in lines).encode("latin-1")

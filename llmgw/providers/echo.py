@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from llmgw.config.providers import Echo as Settings
+from llmgw.core.errors import UpstreamBroken
 from llmgw.core.operation import Endpoint, Operation
 from llmgw.dialects.endpoints import ENDPOINTS, OPENAI
 from llmgw.ports.transport import Call, Origin, Sink, UpstreamRequest
@@ -35,6 +36,14 @@ _STREAMS: dict[Operation, Callable[[Answer, bool, bool], Iterator[bytes]]] = {
     Operation.CHAT: answers.chat_events,
     Operation.COMPLETION: answers.completion_events,
 }
+
+
+_OPENING: dict[Operation, Callable[[Answer], int]] = {
+    Operation.CHAT: lambda answer: 1,
+    Operation.COMPLETION: lambda answer: 0,
+    Operation.RESPONSES: lambda answer: 4 if answer.call is None else 3,
+}
+"""How many events a stream has before its first token."""
 
 
 class Echo:
@@ -64,17 +73,27 @@ class EchoTransport:
         self._first_s = settings.first_token
         self._each_s = 1 / settings.tokens_per_second if settings.tokens_per_second else 0.0
         self._faults = settings.faults
+        self._calls: set[EchoCall] = set()
 
     def send(self, request: UpstreamRequest, sink: Sink) -> Call:
-        suffix = request.head.split(b" ", 2)[1].decode()
+        endpoint = _BY_SUFFIX.get(request.head.split(b" ", 2)[1].decode("latin-1"))
         try:
-            reply = self._reply(_BY_SUFFIX[suffix].operation, request.body)
+            if endpoint is None:
+                reply = _refusal(404, "echo serves nothing at this path", "not_found")
+            else:
+                reply = self._reply(endpoint.operation, request.body)
         except BadEchoRequest as error:
             reply = _refusal(400, str(error), "invalid_request_error")
-        return EchoCall(reply, sink, request.timeouts, request.streamed)
+        except RecursionError:
+            reply = _refusal(400, "the body is nested too deeply", "invalid_request_error")
+        call = EchoCall(reply, sink, request.timeouts, request.streamed, self._calls.discard)
+        self._calls.add(call)
+        return call
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Break off every answer under way."""
+        for call in list(self._calls):
+            call.fail(UpstreamBroken("the transport is closed", phase="body"))
 
     def _reply(self, operation: Operation, raw: bytes) -> Reply:
         if operation in (Operation.IMAGE, Operation.IMAGE_EDIT):
@@ -101,6 +120,10 @@ class EchoTransport:
                 reply.headers.append((b"retry-after", b"%d" % script.retry_after))
             return reply
         if body.get("stream") is True:
+            opening = _OPENING[operation](answer)
+            script.stall, script.cut, script.malformed = (
+                count + opening if count else count for count in (script.stall, script.cut, script.malformed)
+            )
             pieces = _garbled(_stream(operation, body, script, answer), script.malformed)
             each_s = self._each_s if script.pace is None else 1 / script.pace if script.pace else 0.0
             reply = Reply(200, "text/event-stream; charset=utf-8", pieces, None, first_s, each_s)

@@ -154,32 +154,46 @@ def compose(raw: bytes, prompt: Prompt, text: str) -> Answer:
 
 def _tool_call(body: Json, prompt: Prompt, text: str) -> tuple[str, str] | None:
     """The name and arguments of a call: forced, or asked for in words ("call get_weather")."""
-    tools = {}
-    for tool in body.get("tools") or ():
-        function = tool.get("function", tool) if isinstance(tool, dict) else {}
-        if isinstance(function.get("name"), str):
-            tools[function["name"]] = function
+    tools = _tools(body)
     choice = body.get("tool_choice", "auto")
     if not tools or choice == "none" or not prompt.from_user:
         return None
     name: str | None = None
     if isinstance(choice, dict):
-        name = choice.get("function", choice).get("name")
+        chosen = choice.get("function", choice)
+        wanted = chosen.get("name") if isinstance(chosen, dict) else None
+        name = wanted if isinstance(wanted, str) else None
+        if name is not None and name not in tools:
+            raise BadEchoRequest("tool_choice names a tool that is not among the tools")
     elif choice == "required":
         name = next(iter(tools))
     asked = _CALL.search(text)
-    if asked and asked[1] in tools:
+    if asked and asked[1] in tools and not isinstance(choice, dict):
         name = asked[1]
-    if name is None or name not in tools:
+    if name is None:
         return None
-    parameters = tools[name].get("parameters") or {}
-    properties = parameters.get("properties") or {}
-    return name, _encode({key: _example(key, schema) for key, schema in properties.items()}).decode()
+    parameters = tools[name].get("parameters")
+    properties = parameters.get("properties") if isinstance(parameters, dict) else None
+    members = properties.items() if isinstance(properties, dict) else ()
+    return name, _encode({key: _example(key, schema) for key, schema in members}).decode()
+
+
+def _tools(body: Json) -> dict[str, Json]:
+    """The functions offered, by name."""
+    offered = body.get("tools") or []
+    if not isinstance(offered, list):
+        raise BadEchoRequest("tools must be a list")
+    functions = [tool.get("function", tool) for tool in offered if isinstance(tool, dict)]
+    return {
+        function["name"]: function
+        for function in functions
+        if isinstance(function, dict) and isinstance(function.get("name"), str)
+    }
 
 
 def _example(name: str, schema: object) -> object:
     kind = schema.get("type") if isinstance(schema, dict) else None
-    if isinstance(schema, dict) and schema.get("enum"):
+    if isinstance(schema, dict) and isinstance(schema.get("enum"), list) and schema["enum"]:
         return schema["enum"][0]
     return {"integer": 1, "number": 1.5, "boolean": True, "array": [], "object": {}}.get(str(kind), name)
 
@@ -380,7 +394,9 @@ def response_events(answer: Answer, usage: bool) -> Iterator[Json]:
 def embeddings_body(body: Json, prompt: Prompt) -> bytes:
     """A unit vector for each input, made of its digest."""
     inputs = body.get("input", "")
-    single = isinstance(inputs, str) or (bool(inputs) and all(isinstance(item, int) for item in inputs))
+    if not isinstance(inputs, (str, list)) or not inputs:
+        raise BadEchoRequest("input must be text or a list of at least one input")
+    single = isinstance(inputs, str) or all(isinstance(item, int) for item in inputs)
     items = [inputs] if single else list(inputs)
     dimensions = body.get("dimensions") or _DIMENSIONS
     if not isinstance(dimensions, int) or not 1 <= dimensions <= 4096:

@@ -10,7 +10,9 @@
     malformed=3       send garbage after so many tokens (0: instead of an answer)
     usage=none        report no usage
 
-The directives are left out of the answer.
+The tokens are those of the answer, so what a stream opens with is not counted. Unstreamed,
+`stall` never answers, `cut` breaks off halfway and `malformed` answers garbage, at any number
+but 0. The directives are left out of the answer.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ In process: no socket is opened. Pausing, cancelling and timeouts work as on a r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from llmgw.core.errors import UpstreamBroken, UpstreamError, UpstreamTimeout
@@ -35,10 +35,19 @@ class Reply:
 class EchoCall:
     """`ports.transport.Call` of one reply."""
 
-    def __init__(self, reply: Reply, sink: Sink, timeouts: Timeouts, streamed: bool) -> None:
+    def __init__(
+        self,
+        reply: Reply,
+        sink: Sink,
+        timeouts: Timeouts,
+        streamed: bool,
+        ended: Callable[[EchoCall], None],
+    ) -> None:
+        """ended: told when nothing more will come."""
         self._loop = asyncio.get_running_loop()
         self._reply = reply
         self._sink: Sink | None = sink
+        self._ended = ended
         self._timeouts = timeouts
         self._first_due = timeouts.first_byte_s if streamed else timeouts.total_s
         self._sent = -1
@@ -46,7 +55,7 @@ class EchoCall:
         self._waiting = False
         self._due = self._loop.time() + reply.first_s
         self._total = self._loop.call_later(
-            timeouts.total_s, self._fail, UpstreamTimeout("the provider did not finish in time", phase="body")
+            timeouts.total_s, self.fail, UpstreamTimeout("the provider did not finish in time", phase="body")
         )
         self._next: asyncio.TimerHandle | asyncio.Handle = self._later(reply.first_s)
 
@@ -58,6 +67,7 @@ class EchoCall:
         self._sink = None
         self._next.cancel()
         self._total.cancel()
+        self._ended(self)
 
     def pause(self) -> None:
         self._paused = True
@@ -71,7 +81,10 @@ class EchoCall:
     def _later(self, seconds: float) -> asyncio.TimerHandle | asyncio.Handle:
         if self._sent < 0 and seconds > self._first_due:
             timeout = UpstreamTimeout("the provider did not begin to answer in time", phase="first byte")
-            return self._loop.call_later(self._first_due, self._fail, timeout)
+            return self._loop.call_later(self._first_due, self.fail, timeout)
+        if self._sent >= 0 and seconds > self._timeouts.idle_s:
+            timeout = UpstreamTimeout("the provider went silent", phase="body")
+            return self._loop.call_later(self._timeouts.idle_s, self.fail, timeout)
         if seconds <= 0:
             return self._loop.call_soon(self._go_on)
         return self._loop.call_later(seconds, self._go_on)
@@ -86,7 +99,7 @@ class EchoCall:
             return
         done = max(self._sent, 0)
         if reply.cut is not None and done >= reply.cut:
-            self._fail(UpstreamBroken("the provider closed the connection", phase="body"))
+            self.fail(UpstreamBroken("the provider closed the connection", phase="body"))
             return
         if reply.stall is not None and done >= reply.stall:
             self._fall_silent(before_head=self._sent < 0)
@@ -116,9 +129,10 @@ class EchoCall:
         wait = self._first_due if before_head else self._timeouts.idle_s
         phase = "first byte" if before_head else "body"
         error = UpstreamTimeout("the provider went silent", phase=phase)
-        self._next = self._loop.call_later(wait, self._fail, error)
+        self._next = self._loop.call_later(wait, self.fail, error)
 
-    def _fail(self, error: UpstreamError) -> None:
+    def fail(self, error: UpstreamError) -> None:
+        """End the call with `error`, unless it has ended."""
         sink = self._sink
         if sink is not None:
             self.cancel()

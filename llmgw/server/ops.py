@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import msgspec
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -54,7 +55,11 @@ class _Ops:
                 raise NotFound("there is nothing at this path")
             if scope["method"] not in ("GET", "HEAD"):
                 raise MethodNotAllowed("this path is only read", headers=(("allow", "GET, HEAD"),))
-            response = answer(self._state)
+            if answer is _metrics:
+                # Many label sets take milliseconds to write, which every stream would wait.
+                response = await run_in_threadpool(answer, self._state)
+            else:
+                response = answer(self._state)
         except GatewayError as error:
             response = Response(
                 error_body(error, None, request_id), error.status, media_type="application/json"

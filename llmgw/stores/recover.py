@@ -45,6 +45,7 @@ def recover(opened: Opened, output_tokens: int) -> Settled:
         price=opened.price,
         first_byte_us=None,
         total_us=max(0, time.time_ns() - opened.at_ns) // 1000,
+        client_request_id=opened.client_request_id,
     )
 
 

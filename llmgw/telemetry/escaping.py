@@ -19,8 +19,13 @@ _dumps = JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
 _SECRETS = re.compile(
     r"(?P<before>\b(?:[Bb]earer|[Bb]asic)\s+|[?&](?:api[-_]?key|key|token|access_token)=|://[^/\s:@]{0,256}:)"
     r"(?P<secret>[^\s&\"'@]{4,})"
-    r"|(?P<key>\b(?:sk|gsk|xai|llmgw|lgw|AIza|AKIA|hf)[-_A-Za-z0-9]{15,})"
+    r"|(?P<key>\b(?:(?:sk-|gsk_|xai-|hf_|AIza|AKIA)[-_A-Za-z0-9]{12,}|llmgw_[A-Za-z0-9]{4,}_[-_A-Za-z0-9]{16,}))"
 )
+
+
+def suspicious(text: str) -> bool:
+    """Whether something in `text` looks like a credential."""
+    return _SECRETS.search(text) is not None
 
 
 def mask(text: str) -> str:
@@ -40,6 +45,7 @@ def render_line(fields: Mapping[str, object]) -> bytes:
     them. Several microseconds: the road has its own quick way for the usual line.
     """
     line = _dumps({name: clean(value) for name, value in fields.items()})
+    # DEL is the one control character that JSON writes as it is.
     return line.replace("\x7f", "\\u007f").encode("ascii") + b"\n"
 
 
@@ -54,6 +60,6 @@ def clean(value: object) -> object:
 def _masked(found: re.Match[str]) -> str:
     key = found["key"]
     if key is not None:
-        return f"{key[:2]}-…{key[-4:]}"
+        return f"{re.split('[-_]', key[:6])[0]}-…{key[-4:]}"
     secret = found["secret"]
     return f"{found['before']}…{secret[-4:] if len(secret) >= 12 else ''}"

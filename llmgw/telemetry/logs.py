@@ -16,7 +16,7 @@ from time import time
 import msgspec
 
 from llmgw.ports.telemetry import RequestReport
-from llmgw.telemetry.escaping import MAX_FIELD, render_line
+from llmgw.telemetry.escaping import MAX_FIELD, render_line, suspicious
 from llmgw.telemetry.lines import LineWriter
 
 _COMMA = ord(",")
@@ -56,7 +56,8 @@ class JsonLog:
             or len(line) > MAX_FIELD
             or not line.isascii()
             or _DEL in line
-            or "sk-" in (report.model or "")
+            # The one field whose text is the caller's; no credential is as short as most names.
+            or ((model := report.model) is not None and len(model) > 20 and suspicious(model))
         ):
             self._put(render_request(report, ms))
         else:
