@@ -56,9 +56,7 @@ class ApiKeys:
         bearer = fields.get(b"authorization")
         if bearer is not None and _OTHER_PLACES.isdisjoint(fields):
             proved = self._proved.get(bearer)
-            if proved is not None and (
-                proved[0].expires_at is None or time.time() < proved[0].expires_at
-            ):
+            if proved is not None and (proved[0].expires_at is None or time.time() < proved[0].expires_at):
                 return proved[1]
         key = credential(fields)
         if key is None:

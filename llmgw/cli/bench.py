@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmgw.cli.output import Format, emit
+from llmgw.cli.output import Format, FormatOption, emit
+from llmgw.cli.problems import CliError
 
 if TYPE_CHECKING:
     from llmgw.cli.bench_compare import Measured, Plan
@@ -61,7 +62,7 @@ def bench(
         int | None, typer.Option(min=1, help="Process id of the gateway, to tell its CPU time.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Load another machine without the cap.")] = False,
-    format: Annotated[Format, typer.Option("--format", help="How to print the result.")] = Format.TABLE,
+    format: FormatOption = Format.TABLE,
 ) -> None:
     """Load a base URL and tell requests a second, latency, what the gateway adds, and its CPU time."""
     from llmgw.cli.bench_compare import COLUMNS, Plan, render_rows
@@ -89,12 +90,10 @@ def bench(
         requests = REMOTE_REQUESTS if remote else DEFAULT_REQUESTS
     plan = Plan(connections, requests, duration, timeout, pid)
     if remote and not yes and exceeds_cap(plan):
-        typer.echo(
+        raise CliError(
             f"{remote[0].host} is not this machine: without --yes at most {REMOTE_REQUESTS} requests "
-            f"over {REMOTE_CONNECTIONS} connections, and no --duration",
-            err=True,
+            f"over {REMOTE_CONNECTIONS} connections, and no --duration"
         )
-        raise typer.Exit(1)
 
     measured = measure(gateway, bypass, plan, model, stream=stream)
     emit(render_rows(measured), COLUMNS, format)
@@ -140,11 +139,9 @@ def measure(
         try:
             return uvloop.run(run(on_done))
         except SelfFailed as error:
-            typer.echo(str(error), err=True)
-            raise typer.Exit(1) from None
+            raise CliError(str(error)) from error
         except asyncio.CancelledError:
-            typer.echo("stopped", err=True)
-            raise typer.Exit(1) from None
+            raise CliError("stopped before the end") from None
 
 
 @contextlib.contextmanager

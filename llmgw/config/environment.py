@@ -48,8 +48,8 @@ def _read(environ: Mapping[str, str]) -> dict[str, Any]:
     class Overrides(BaseSettings):
         model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__")
 
-        server: dict[str, Any] = {}  # noqa: RUF012
-        storage: dict[str, Any] = {}  # noqa: RUF012
+        server: dict[str, Any] = {}
+        storage: dict[str, Any] = {}
 
     source = EnvSettingsSource(Overrides)
     source.env_vars = {name.lower(): value for name, value in environ.items()}

@@ -93,7 +93,7 @@ class _Names:
             return
         if _members(self._root, "models"):
             return
-        for name in self.tenants or {_DEFAULT_TENANT: None}:
+        for name in self.tenants or (_DEFAULT_TENANT,):
             node = self.tenants.get(name)
             if node is not None and _members(node, "models"):
                 continue
@@ -138,14 +138,8 @@ class _Names:
         elif isinstance(node, ListNode):
             for index, item in enumerate(node.items):
                 yield from self.stray_references(item, (*path, index))
-        elif (
-            isinstance(node.value, str)
-            and "${" in node.value
-            and path[-1:]
-            and path[-1] not in _SECRET_MEMBERS
-        ):
-            if looks_like_reference(node.value):
-                yield self._problem(path, f"references are read in {' and '.join(_SECRET_MEMBERS)} only")
+        elif _is_stray(node, path):
+            yield self._problem(path, f"references are read in {' and '.join(_SECRET_MEMBERS)} only")
 
     def _once(self, what: str | None, path: Path, seen: dict[str, Path]) -> Iterator[Problem]:
         if what is None:
@@ -177,6 +171,16 @@ def _members(node: Node, name: str) -> dict[str, Node]:
 
 def _text(node: Node | None) -> str | None:
     return node.value if node is not None and isinstance(node.value, str) else None
+
+
+def _is_stray(node: Node, path: Path) -> bool:
+    return (
+        isinstance(node.value, str)
+        and "${" in node.value
+        and path[-1:] != ()
+        and path[-1] not in _SECRET_MEMBERS
+        and looks_like_reference(node.value)
+    )
 
 
 def _is_wrong(node: Node | None) -> bool:

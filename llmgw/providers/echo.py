@@ -17,6 +17,7 @@ from llmgw.core.operation import Endpoint, Operation
 from llmgw.dialects.endpoints import ENDPOINTS, OPENAI
 from llmgw.ports.transport import Call, Origin, Sink, UpstreamRequest
 from llmgw.providers import echo_answers as answers
+from llmgw.providers import echo_responses as responses
 from llmgw.providers.echo_answers import Answer, BadEchoRequest
 from llmgw.providers.echo_script import Script, read_script
 from llmgw.providers.echo_transport import EchoCall, Reply
@@ -29,7 +30,7 @@ _WHOLE: dict[Operation, Callable[[Answer, bool], bytes]] = {
     Operation.CHAT: answers.chat_body,
     Operation.COMPLETION: answers.completion_body,
     Operation.RESPONSES: lambda answer, usage: _encode(
-        answers.response_object(answer, answers.response_status(answer), usage)
+        responses.response_object(answer, responses.response_status(answer), usage)
     ),
 }
 _STREAMS: dict[Operation, Callable[[Answer, bool, bool], Iterator[bytes]]] = {
@@ -146,7 +147,7 @@ class EchoTransport:
 
 def _stream(operation: Operation, body: dict[str, Any], script: Script, answer: Answer) -> Iterator[bytes]:
     if operation is Operation.RESPONSES:
-        for number, event in enumerate(answers.response_events(answer, script.usage)):
+        for number, event in enumerate(responses.response_events(answer, script.usage)):
             yield render_event(_encode({**event, "sequence_number": number}), event["type"].encode())
         return
     options = body.get("stream_options")

@@ -19,8 +19,23 @@ import msgspec
 _encode = msgspec.json.Encoder().encode
 _TOKEN = re.compile(r"\s*(?:\w+|[^\w\s])|\s+$")
 _CALL = re.compile(r"\bcall ([A-Za-z0-9_-]+)")
-_CREATED = 1_700_000_000
+CREATED = 1_700_000_000
 _DIMENSIONS = 16
+_MODERATED = (
+    "harassment",
+    "harassment/threatening",
+    "hate",
+    "hate/threatening",
+    "illicit",
+    "illicit/violent",
+    "self-harm",
+    "self-harm/instructions",
+    "self-harm/intent",
+    "sexual",
+    "sexual/minors",
+    "violence",
+    "violence/graphic",
+)
 _PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
 Json = dict[str, Any]
@@ -68,7 +83,7 @@ class Answer:
     def responses_usage(self) -> Json:
         return {
             "input_tokens": self.input_tokens,
-            "input_tokens_details": {"cached_tokens": 0},
+            "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
             "output_tokens": self.output_tokens,
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": self.input_tokens + self.output_tokens,
@@ -205,7 +220,7 @@ def chat_body(answer: Answer, usage: bool) -> bytes:
     body: Json = {
         "id": f"chatcmpl-{answer.id}",
         "object": "chat.completion",
-        "created": _CREATED,
+        "created": CREATED,
         "model": answer.model,
         "choices": [
             {"index": index, "message": message, "logprobs": None, "finish_reason": answer.finish}
@@ -235,7 +250,7 @@ def chat_events(answer: Answer, usage: bool, ask_usage: bool) -> Iterator[bytes]
         data: Json = {
             "id": f"chatcmpl-{answer.id}",
             "object": "chat.completion.chunk",
-            "created": _CREATED,
+            "created": CREATED,
             "model": answer.model,
             "system_fingerprint": "fp_echo",
             "choices": [{"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}],
@@ -261,7 +276,7 @@ def chat_events(answer: Answer, usage: bool, ask_usage: bool) -> Iterator[bytes]
             {
                 "id": f"chatcmpl-{answer.id}",
                 "object": "chat.completion.chunk",
-                "created": _CREATED,
+                "created": CREATED,
                 "model": answer.model,
                 "system_fingerprint": "fp_echo",
                 "choices": [],
@@ -291,104 +306,13 @@ def _completion(answer: Answer, text: str, finish: str | None) -> Json:
     return {
         "id": f"cmpl-{answer.id}",
         "object": "text_completion",
-        "created": _CREATED,
+        "created": CREATED,
         "model": answer.model,
         "choices": [
             {"index": index, "text": text, "logprobs": None, "finish_reason": finish}
             for index in range(answer.choices)
         ],
     }
-
-
-def response_object(answer: Answer, status: str, usage: bool) -> Json:
-    """A response of the responses API."""
-    done = status != "in_progress"
-    return {
-        "id": f"resp_{answer.id}",
-        "object": "response",
-        "created_at": _CREATED,
-        "status": status,
-        "error": None,
-        "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
-        "instructions": None,
-        "metadata": {},
-        "model": answer.model,
-        "output": [_output_item(answer, status)] if done else [],
-        "parallel_tool_calls": True,
-        "temperature": 1.0,
-        "tool_choice": "auto",
-        "tools": [],
-        "top_p": 1.0,
-        "usage": answer.responses_usage() if done and usage else None,
-    }
-
-
-def _output_item(answer: Answer, status: str) -> Json:
-    if answer.call is not None:
-        name, arguments = answer.call
-        return {
-            "id": f"fc_{answer.id}",
-            "type": "function_call",
-            "status": "completed",
-            "call_id": f"call_{answer.id}",
-            "name": name,
-            "arguments": arguments,
-        }
-    return {
-        "id": f"msg_{answer.id}",
-        "type": "message",
-        "status": status,
-        "role": "assistant",
-        "content": [{"type": "output_text", "text": answer.text, "annotations": [], "logprobs": []}],
-    }
-
-
-def response_status(answer: Answer) -> str:
-    return "incomplete" if answer.finish == "length" else "completed"
-
-
-def response_events(answer: Answer, usage: bool) -> Iterator[Json]:
-    """Every event of a streamed response, less its sequence number."""
-    status = response_status(answer)
-    started = response_object(answer, "in_progress", usage)
-    item = _output_item(answer, status)
-    at = {"item_id": item["id"], "output_index": 0}
-    yield {"type": "response.created", "response": started}
-    yield {"type": "response.in_progress", "response": started}
-    if answer.call is not None:
-        opened = {**item, "status": "in_progress", "arguments": ""}
-        yield {"type": "response.output_item.added", "output_index": 0, "item": opened}
-        for piece in answer.pieces:
-            yield {"type": "response.function_call_arguments.delta", **at, "delta": piece}
-        yield {
-            "type": "response.function_call_arguments.done",
-            **at,
-            "name": answer.call[0],
-            "arguments": answer.call[1],
-        }
-    else:
-        part = item["content"][0]
-        opened = {**item, "status": "in_progress", "content": []}
-        yield {"type": "response.output_item.added", "output_index": 0, "item": opened}
-        yield {"type": "response.content_part.added", **at, "content_index": 0, "part": {**part, "text": ""}}
-        for piece in answer.pieces:
-            yield {
-                "type": "response.output_text.delta",
-                **at,
-                "content_index": 0,
-                "delta": piece,
-                "logprobs": [],
-            }
-        yield {
-            "type": "response.output_text.done",
-            **at,
-            "content_index": 0,
-            "text": answer.text,
-            "logprobs": [],
-        }
-        yield {"type": "response.content_part.done", **at, "content_index": 0, "part": part}
-    yield {"type": "response.output_item.done", "output_index": 0, "item": item}
-    yield {"type": f"response.{status}", "response": response_object(answer, status, usage)}
 
 
 def embeddings_body(body: Json, prompt: Prompt) -> bytes:
@@ -421,12 +345,17 @@ def _vector(seed: bytes, dimensions: int) -> list[float]:
 def moderation_body(body: Json) -> bytes:
     inputs = body.get("input", "")
     count = len(inputs) if isinstance(inputs, list) else 1
-    result = {"flagged": False, "categories": {}, "category_scores": {}, "category_applied_input_types": {}}
+    result = {
+        "flagged": False,
+        "categories": dict.fromkeys(_MODERATED, False),
+        "category_scores": dict.fromkeys(_MODERATED, 0.0),
+        "category_applied_input_types": {name: ["text"] for name in _MODERATED},
+    }
     return _encode({"id": "modr-echo", "model": body.get("model"), "results": [result] * count})
 
 
 def image_body() -> bytes:
-    return _encode({"created": _CREATED, "data": [{"b64_json": _PNG}]})
+    return _encode({"created": CREATED, "data": [{"b64_json": _PNG}]})
 
 
 def speech_body() -> bytes:

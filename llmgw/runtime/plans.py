@@ -107,9 +107,7 @@ class Plans:
     def _lane(self, tenant: str, model: str, provider_name: str, upstream_model: str) -> Lane:
         provider = self._provider(tenant, provider_name)
         return lane(
-            Target(
-                provider.name, provider.kind, provider.vendor, upstream_model, _base_url(provider.origin)
-            ),
+            Target(provider.name, provider.kind, provider.vendor, upstream_model, _base_url(provider.origin)),
             provider,
             provider.transport or self._transport,
             model=model,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import ssl
 import sys
@@ -31,6 +32,7 @@ from llmgw.telemetry.events import Events, JsonEvents, route_stdlib
 from llmgw.telemetry.lines import LineWriter
 from llmgw.telemetry.logs import JsonLog
 from llmgw.telemetry.metrics import PrometheusMeter
+from llmgw.tokens.prices import load as load_prices
 
 _TICK_S = 1.0
 
@@ -111,6 +113,7 @@ async def _serve(document: Document, announce: Callable[[Bound], None], outlets:
     loop = asyncio.get_running_loop()
     server = document.server
     tls = _tls(server.tls.cert, server.tls.key)
+    priced = loop.run_in_executor(None, load_prices) if _has_listed_prices(document) else None
     data_socket = bind("server.listen", server.listen.host, server.listen.port)
     admin_socket = bind("server.admin_listen", server.admin_listen.host, server.admin_listen.port)
     try:
@@ -139,6 +142,8 @@ async def _serve(document: Document, announce: Callable[[Bound], None], outlets:
     key_store = SqlKeyStore(document.storage.url)
     keyring = Keyring(resources.keys, key_store, declared_keys(document), _key_trouble(outlets.events))
     await keyring.refresh()
+    if priced is not None:
+        await priced
     drainer.start()
     state = OpsState(
         ready=lambda: (not gateway.draining, "draining" if gateway.draining else ""),
@@ -151,6 +156,7 @@ async def _serve(document: Document, announce: Callable[[Bound], None], outlets:
     route_stdlib(outlets.events, level=document.logging.level)
     await data.open(loop, tls)
     await admin.open(loop)
+    _spare_the_collector()
     stop, hurry, patient = asyncio.Event(), asyncio.Event(), asyncio.Event()
     with _signals(loop, stop, hurry, patient):
         tasks = [
@@ -225,6 +231,24 @@ def _tls(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
     except (OSError, ssl.SSLError) as error:
         raise StartProblem(f"server.tls: {cert} and {key} cannot be used: {error}") from error
     return context
+
+
+def _has_listed_prices(document: Document) -> bool:
+    """Whether a provider's prices come from the shipped table, which takes a third of a second to load."""
+    providers = [*document.providers.values()]
+    for tenant in document.tenants.values():
+        providers.extend(tenant.providers.values())
+    return any(provider.kind != "echo" for provider in providers)
+
+
+def _spare_the_collector() -> None:
+    """What was made so far stays; what requests make is freed without the cycle collector.
+
+    Measured at 64 connections: 5 % of a request's CPU went to looking through live objects.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def _named_models(document: Document) -> set[str] | None:

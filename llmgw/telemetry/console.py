@@ -84,8 +84,12 @@ def printable(text: str) -> str:
 
 
 def _print(console: Console, line: Text) -> None:
-    try:
+    # Printed by ourselves: rich answers a broken pipe with SystemExit.
+    with console.capture() as printed:
         console.print(line, soft_wrap=not line.no_wrap)
+    try:
+        console.file.write(printed.get())
+        console.file.flush()
     except OSError:
         # The terminal went away; the requests go on without being watched.
         return

@@ -50,7 +50,12 @@ class JsonLog:
             self._start = f'{{"event":"request","level":"info","ts":"{timestamp(ms)}"'.encode()
         line = bytearray(self._start)
         at = len(line)
-        _encode_into(report, line, at)
+        try:
+            _encode_into(report, line, at)
+        except UnicodeEncodeError:
+            # A lone surrogate, which UTF-8 cannot say; an escape can.
+            self._put(render_request(report, ms))
+            return
         if (
             report.detail is not None
             or len(line) > MAX_FIELD

@@ -40,13 +40,13 @@ class ProviderContract:
 
     @pytest.mark.parametrize("content_type", [b"a/b\r\nx-evil: 1", b"a/b\nx-evil: 1", b"a/b\0x-evil: 1"])
     def test_content_type_cannot_add_a_header(self, provider: Provider, content_type: bytes) -> None:
+        """It is refused, unless the provider has no use for it."""
         try:
             head = provider.head(ENDPOINTS["/v1/chat/completions"], "some-model", content_type)
-        except ValueError as refusal:
-            assert "x-evil" not in str(refusal)
-        else:
-            assert head is not None
-            assert b"x-evil" not in head
+        except ValueError:
+            return
+        assert head is not None
+        assert b"x-evil" not in head
 
     @pytest.mark.parametrize("path", ENDPOINTS)
     def test_usage_is_asked_for_only_where_the_wire_has_it(self, provider: Provider, path: str) -> None:

@@ -24,7 +24,8 @@ def test_no_directive_no_script() -> None:
 
 def test_every_directive() -> None:
     script, text = read_script(
-        "say [[echo status=503 retry-after=7 delay=250ms]] this [[echo stall=1 cut=2 malformed=3 usage=none pace=50]]"
+        "say [[echo status=503 retry-after=7 delay=250ms]] this "
+        "[[echo stall=1 cut=2 malformed=3 usage=none pace=50]]"
     )
 
     assert text == "say this"

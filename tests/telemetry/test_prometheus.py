@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from llmgw.telemetry.metrics import PrometheusMeter
+from tests.telemetry.conftest import report
+
+
+def scraped(meter: PrometheusMeter) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+    """Samples by name and sorted labels, read as Prometheus would."""
+    text, content_type = meter.render()
+    assert content_type.startswith("text/plain")
+    samples: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
+    for family in text_string_to_metric_families(text.decode()):
+        for sample in family.samples:
+            samples.setdefault(sample.name, {})[tuple(sorted(sample.labels.items()))] = sample.value
+    return samples
+
+
+@pytest.fixture
+def meter() -> PrometheusMeter:
+    made = PrometheusMeter(version="1.2.3")
+    made.name_models(["gpt-4o"])
+    return made
+
+
+def test_counters(meter: PrometheusMeter) -> None:
+    meter.finished(report(cached_tokens=5))
+    meter.finished(report(user="bob", key="other"))
+    meter.finished(report(status=429, outcome="error", code="rate_limit_exceeded", input_tokens=None))
+
+    seen = scraped(meter)
+    where = {"endpoint": "/v1/chat/completions", "model": "gpt-4o", "provider": "openai", "tenant": "acme"}
+    ok = tuple(sorted({**where, "status": "200", "outcome": "ok"}.items()))
+    assert seen["llmgw_requests_total"][ok] == 2
+    assert sum(seen["llmgw_requests_total"].values()) == 3
+    tokens = {dict(labels)["class"]: value for labels, value in seen["llmgw_tokens_total"].items()}
+    assert tokens == {"input": 24, "cached": 5, "output": 68}
+    assert list(seen["llmgw_cost_nano_usd_total"].values()) == [740_000]
+    assert seen["llmgw_errors_total"] == {(("code", "rate_limit_exceeded"),): 1}
+
+
+def test_histograms(meter: PrometheusMeter) -> None:
+    for total_s in (0.004, 0.2, 700):
+        meter.finished(report(total_s=total_s))
+
+    seen = scraped(meter)
+    assert list(seen["llmgw_request_seconds_count"].values()) == [3]
+    assert list(seen["llmgw_request_seconds_sum"].values()) == [pytest.approx(700.204)]
+    buckets = {dict(labels)["le"]: value for labels, value in seen["llmgw_request_seconds_bucket"].items()}
+    assert (buckets["0.005"], buckets["0.25"], buckets["600.0"], buckets["+Inf"]) == (1, 2, 2, 3)
+    assert list(seen["llmgw_overhead_seconds_count"].values()) == [3]
+    assert "llmgw_first_byte_seconds_count" not in seen
+
+
+def test_gauges(meter: PrometheusMeter) -> None:
+    """One gauge that fails hides no other number."""
+    meter.started()
+    meter.gauge("llmgw_journal_lag_bytes", "Journal not yet in the database.", lambda: 17)
+    meter.gauge("llmgw_broken", "Fails.", lambda: 1 / 0)
+
+    seen = scraped(meter)
+    assert seen["llmgw_requests_in_flight"] == {(): 1}
+    assert seen["llmgw_journal_lag_bytes"] == {(): 17}
+    assert "llmgw_broken" not in seen
+
+
+def test_build_and_process(meter: PrometheusMeter) -> None:
+    seen = scraped(meter)
+
+    (labels,) = seen["llmgw_build_info"]
+    assert dict(labels)["version"] == "1.2.3"
+    assert seen["process_resident_memory_bytes"][()] > 0
+
+
+def test_hostile_label_values(meter: PrometheusMeter) -> None:
+    """N04: what a provider or an operator named cannot write a sample of its own."""
+    meter.finished(report(tenant='a"} 1\nllmgw_evil 1', code="c\nllmgw_evil 2", status=400))
+
+    seen = scraped(meter)
+    assert "llmgw_evil" not in seen
+
+
+def test_no_user_and_no_key_among_the_labels(meter: PrometheusMeter) -> None:
+    meter.finished(report(user="canary-user", key="canary-key", request_id="canary-id", detail="canary"))
+
+    assert b"canary" not in meter.render()[0]
