@@ -24,7 +24,8 @@ from llmgw.server.drain import drain
 from llmgw.server.gateway import Gateway
 from llmgw.server.listeners import Listener, admin_listener, bind, data_listener
 from llmgw.server.ops import OpsState, build_ops_app
-from llmgw.stores.drain import Drainer
+from llmgw.stores.drain_process import DrainProcess
+from llmgw.stores.journal import journal_bytes
 from llmgw.stores.keys import SqlKeyStore
 from llmgw.stores.schema_version import SchemaState, create_schema, schema_state
 from llmgw.stores.sqlite import check_file, library_warning
@@ -120,16 +121,21 @@ async def _serve(document: Document, announce: Callable[[Bound], None], outlets:
         resources = open_resources(document, loop)
     except OSError as error:
         raise StartProblem(f"storage.data_dir {document.storage.data_dir} cannot be used: {error}") from error
-    drainer = Drainer(
-        document.storage.data_dir / "journal", document.storage.url, durability=document.storage.durability
+    journals = document.storage.data_dir / "journal"
+    drainer = DrainProcess(
+        journals, document.storage.url, document.storage.durability, _drain_trouble(outlets.events)
     )
     meter = PrometheusMeter(version=__version__)
     meter.name_models(_named_models(document))
-    meter.gauge("llmgw_journal_lag_bytes", "Journal not yet in the database.", lambda: drainer.lag_bytes)
+    meter.gauge(
+        "llmgw_journal_lag_bytes", "Journal not yet in the database.", lambda: journal_bytes(journals)
+    )
     meter.gauge(
         "llmgw_journal_failed_writes", "Journal writes that failed.", lambda: resources.journal.failed_writes
     )
-    meter.gauge("llmgw_drain_errors", "Loads into the database that failed.", lambda: drainer.errors)
+    meter.gauge(
+        "llmgw_drain_restarts", "Times the drainer had to be started again.", lambda: drainer.restarts
+    )
     road = build_road(document, resources, meter, outlets.log)
     door = server.front_door
     gateway = Gateway(
@@ -161,6 +167,7 @@ async def _serve(document: Document, announce: Callable[[Bound], None], outlets:
     with _signals(loop, stop, hurry, patient):
         tasks = [
             asyncio.create_task(keyring.watch()),
+            asyncio.create_task(drainer.watch()),
             asyncio.create_task(_ticks(gateway, [data, admin], loop)),
         ]
         announce(Bound(_name(data_socket.getsockname()), _name(admin_socket.getsockname())))
@@ -181,7 +188,9 @@ async def _serve(document: Document, announce: Callable[[Bound], None], outlets:
     outlets.close()
 
 
-async def _close(resources: Resources, drainer: Drainer, key_store: SqlKeyStore, admin: Listener) -> None:
+async def _close(
+    resources: Resources, drainer: DrainProcess, key_store: SqlKeyStore, admin: Listener
+) -> None:
     await resources.close()
     await drainer.close()
     await key_store.close()
@@ -265,6 +274,13 @@ def _key_trouble(events: Events) -> Callable[[Exception | None], None]:
             events.log_event("info", "key_store_answers_again")
         else:
             events.log_event("error", "key_store_unreachable", error=str(error))
+
+    return tell
+
+
+def _drain_trouble(events: Events) -> Callable[[int], None]:
+    def tell(code: int) -> None:
+        events.log_event("error", "drainer_ended", code=code)
 
     return tell
 

@@ -97,7 +97,7 @@ class Drainer:
     recover: the record of a request whose process died, from its `Opened` and the output tokens
         of its last progress.
     deleting: called with each segment that is about to be removed, after the commit.
-    loaded, lost, errors, damaged: counts. lag_bytes: journal not yet in the database.
+    failures: in a row. loaded, lost, errors, damaged: counts. lag_bytes: journal not yet in the database.
     lag_entries: about as many settled requests. last_error: why, while it is failing.
     """
 
@@ -124,7 +124,7 @@ class Drainer:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="llmgw-drain")
         self._task: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
-        self._failures = 0
+        self.failures = 0
         self._entry_bytes = 512.0
         self.loaded = self.lost = self.errors = self.damaged = 0
         self.lag_bytes = 0
@@ -143,8 +143,8 @@ class Drainer:
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while not self._stopping.is_set():
-            await loop.run_in_executor(self._thread, self._attempt)
-            pause = min(self._interval_s * 2**self._failures, max(_LONGEST_BACKOFF_S, self._interval_s))
+            await loop.run_in_executor(self._thread, self.attempt)
+            pause = min(self._interval_s * 2**self.failures, max(_LONGEST_BACKOFF_S, self._interval_s))
             try:
                 async with asyncio.timeout(pause):
                     await self._stopping.wait()
@@ -166,7 +166,7 @@ class Drainer:
             await self._task
         loop = asyncio.get_running_loop()
         until = loop.time() + _WAIT_FOR_LOCK_S
-        while not await loop.run_in_executor(self._thread, self._attempt) and loop.time() < until:
+        while not await loop.run_in_executor(self._thread, self.attempt) and loop.time() < until:
             if self.last_error is not None or not self._segments():
                 break
             await asyncio.sleep(0.05)
@@ -175,19 +175,19 @@ class Drainer:
 
     # -- in the thread ----------------------------------------------------------------------
 
-    def _attempt(self) -> bool:
+    def attempt(self) -> bool:
         """One round; a failure is counted and tried again later. True when all is loaded."""
         try:
             done = self.drain()
         except Exception as error:
             # Whatever it is, the journals are kept and the next round tries again.
             self.errors += 1
-            self._failures = min(self._failures + 1, 8)
+            self.failures = min(self.failures + 1, 8)
             self.last_error = error
             self._drop_connection()
             self._measure()
             return False
-        self._failures = 0
+        self.failures = 0
         self.last_error = None
         return done
 

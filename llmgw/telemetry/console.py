@@ -27,7 +27,7 @@ class ConsoleLog:
 
     def write(self, report: RequestReport) -> None:
         """Print the request: time, status, path, where it went, how long, tokens, cost, who."""
-        line = Text(no_wrap=True, overflow="ellipsis")
+        line = Text()
         line.append(f"{datetime.now():%H:%M:%S} ", "dim")
         line.append(f"{report.status} ", _status_style(report.status))
         line.append(f"{printable(report.endpoint)} ")
@@ -50,7 +50,7 @@ class ConsoleLog:
             line.append(f" {printable(report.tenant)}/{printable(report.key or '-')}", "dim")
         if report.code or report.outcome != "ok":
             line.append(f" {printable(report.code or report.outcome)}", "red")
-        _print(self._console, line)
+        _print(self._console, line, cut=True)
 
 
 class ConsoleEvents:
@@ -75,7 +75,7 @@ class ConsoleEvents:
                 line.append("\n" + "\n".join(printable(row) for row in text.splitlines()))
             else:
                 line.append(printable(text))
-        _print(self._console, line)
+        _print(self._console, line, cut=False)
 
 
 def printable(text: str) -> str:
@@ -83,15 +83,15 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def _print(console: Console, line: Text) -> None:
-    # Printed by ourselves: rich answers a broken pipe with SystemExit.
-    with console.capture() as printed:
-        console.print(line, soft_wrap=not line.no_wrap)
+def _print(console: Console, line: Text, *, cut: bool) -> None:
     try:
-        console.file.write(printed.get())
-        console.file.flush()
-    except OSError:
-        # The terminal went away; the requests go on without being watched.
+        if cut:
+            console.print(line, no_wrap=True, overflow="ellipsis")
+        else:
+            console.print(line, soft_wrap=True)
+    except (OSError, SystemExit):
+        # The terminal went away, which rich answers by falling silent and leaving the program.
+        # The requests go on without being watched.
         return
 
 

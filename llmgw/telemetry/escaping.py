@@ -17,9 +17,10 @@ _CUT = "...[cut]"
 _dumps = JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
 
 _SECRETS = re.compile(
-    r"(?P<before>\b(?:[Bb]earer|[Bb]asic)\s+|[?&](?:api[-_]?key|key|token|access_token)=|://[^/\s:@]{0,256}:)"
-    r"(?P<secret>[^\s&\"'@]{4,})"
-    r"|(?P<key>\b(?:(?:sk-|gsk_|xai-|hf_|AIza|AKIA)[-_A-Za-z0-9]{12,}|llmgw_[A-Za-z0-9]{4,}_[-_A-Za-z0-9]{16,}))"
+    r"(?P<before>\b(?:[Bb]earer|[Bb]asic)\s+(?=[^\s\"']{12})|[?&](?:api[-_]?key|key|token|access_token)="
+    r"|://[^/\s:@]{0,256}:(?=[^\s/@]{1,256}@))"
+    r"(?P<secret>[^\s&\"'@]+)"
+    r"|\b(?P<kind>sk-|gsk_|xai-|hf_|AIza|AKIA|llmgw_(?=[a-z2-7]{16}_))(?P<key>[-_A-Za-z0-9]{12,})"
 )
 
 
@@ -58,8 +59,7 @@ def clean(value: object) -> object:
 
 
 def _masked(found: re.Match[str]) -> str:
-    key = found["key"]
-    if key is not None:
-        return f"{re.split('[-_]', key[:6])[0]}-…{key[-4:]}"
+    if found["key"] is not None:
+        return f"{found['kind']}…{found['key'][-4:]}"
     secret = found["secret"]
     return f"{found['before']}…{secret[-4:] if len(secret) >= 12 else ''}"

@@ -220,7 +220,7 @@ def test_n01_n02_secrets_are_in_no_sink(gateway: GatewayProcess, key: str) -> No
     metrics = gateway.admin("/metrics")
     assert gateway.stop() == 0
 
-    secret = key.rpartition("_")[2].encode()
+    secret = key.split("_", 2)[2].encode()
     everything = [path for path in place.rglob("*") if path.is_file()]
     assert len(everything) > 3
     for path in everything:

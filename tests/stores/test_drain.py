@@ -250,7 +250,7 @@ async def test_g11_the_batch_waits_while_the_database_is_locked(database: Path, 
     drainer._connection = connect(database, checkpoints=True)
     drainer._connection.execute("PRAGMA busy_timeout=10")
 
-    assert not drainer._attempt()
+    assert not drainer.attempt()
     assert drainer.errors == 1
     assert drainer.lag_entries > 10
     assert isinstance(drainer.last_error, sqlite3.OperationalError)
@@ -272,11 +272,11 @@ async def test_g11_the_database_is_full(database: Path, tmp_path: Path) -> None:
     drainer._connection = connect(database, checkpoints=True)
     pages = drainer._connection.execute("PRAGMA page_count").fetchone()[0]
     drainer._connection.execute(f"PRAGMA max_page_count={pages + 5}")
-    assert not drainer._attempt()
+    assert not drainer.attempt()
     assert rows(database) == []
     assert "full" in str(drainer.last_error)
 
-    assert drainer._attempt()
+    assert drainer.attempt()
     drainer.release()
 
     assert len(rows(database)) == 2000

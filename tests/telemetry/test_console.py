@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 
 import pytest
@@ -78,12 +79,24 @@ def test_traceback_keeps_its_lines(screen: Console) -> None:
     assert "\x1b" not in shown(screen)
 
 
-def test_terminal_that_went_away() -> None:
+@pytest.mark.parametrize("error", [BrokenPipeError(), OSError(errno.EIO, "hung up")])
+def test_terminal_that_went_away(error: OSError) -> None:
+    """The process goes on; rich would have it exit."""
+
     class Gone(io.StringIO):
         def write(self, text: str) -> int:
-            raise BrokenPipeError
+            raise error
 
-    ConsoleEvents(Console(file=Gone(), force_terminal=False)).log_event("info", "x")
+    class Screen(Console):
+        def on_broken_pipe(self) -> None:
+            """As rich does, but for this process's own standard output."""
+            self.quiet = True
+            raise SystemExit(1)
+
+    screen = Screen(file=Gone(), force_terminal=False)
+
+    ConsoleEvents(screen).log_event("info", "x")
+    ConsoleLog(screen).write(report())
 
 
 def test_printable_text_is_itself() -> None:

@@ -43,7 +43,7 @@ def test_fields_are_cut() -> None:
     ("text", "shown"),
     [
         ("key sk-proj-abcdefghijklmnop1234 refused", "key sk-…1234 refused"),
-        ("llmgw_ab12cd34_ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789abcd5678", "llmgw-…5678"),
+        ("llmgw_abcdefghijklmn23_ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789abcd5678", "llmgw_…5678"),
         ("authorization: Bearer abcdefghijklmnop9876", "authorization: Bearer …9876"),
         ("GET /v1?key=abcdefghijklmnop9876&x=1", "GET /v1?key=…9876&x=1"),
         ("redis://user:hunter2hunter2@cache:6379", "redis://user:…ter2@cache:6379"),
@@ -64,6 +64,8 @@ def test_credentials_are_masked(text: str, shown: str) -> None:
         "llmgw_journal_failed_writes_total",
         "sqlite:///llmgw.db",
         "a basic mistake",
+        "no bearer token was sent",
+        "http://localhost:8080/v1",
         "ask-me-anything-model-20250929",
     ],
 )

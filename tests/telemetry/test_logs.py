@@ -60,7 +60,7 @@ def test_long_field(written: Written) -> None:
 @pytest.mark.parametrize("field", ["model", "detail"])
 def test_credential_in_a_field(written: Written, field: str) -> None:
     """N01, N02: a key sent as a model, or quoted by an upstream, is not in the log."""
-    for key in ("sk-canary0123456789abcdef", "llmgw_ab12cd34_canary0123456789abcdef0123456789"):
+    for key in ("sk-canary0123456789abcdef", "llmgw_abcdefghijklmn23_canary0123456789abcdef0123456789"):
         JsonLog(written.out).write(report(**{field: key}))
 
     assert b"canary" not in written.read()
