@@ -100,7 +100,12 @@ def test_imports_point_down() -> None:
             continue
         for line, name in imports(path):
             parts = name.split(".")
-            if parts[0] == "llmgw" and len(parts) > 1 and parts[1] in FLOORS and not may_import(own, parts[1]):
+            if (
+                parts[0] == "llmgw"
+                and len(parts) > 1
+                and parts[1] in FLOORS
+                and not may_import(own, parts[1])
+            ):
                 wrong.append(f"{path.relative_to(ROOT)}:{line} {own} imports {name}")
 
     assert wrong == []
@@ -127,4 +132,6 @@ def test_the_hot_path_does_not_wait_on_files_or_sql(package: str) -> None:
     """No blocking module is imported by what every request goes through."""
     for path in sorted((PACKAGE / package).rglob("*.py")):
         for line, name in imports(path):
-            assert name.partition(".")[0] not in {"sqlite3", "subprocess", "socket", "requests"}, f"{path}:{line}"
+            assert name.partition(".")[0] not in {"sqlite3", "subprocess", "socket", "requests"}, (
+                f"{path}:{line}"
+            )

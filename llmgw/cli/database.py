@@ -10,13 +10,12 @@ from llmgw.cli.problems import CliError
 from llmgw.core.errors import GatewayError
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
     from llmgw.config.document import Document
+    from llmgw.stores.sql import Database
 
 
 @contextmanager
-def engine(document: Document, *, create: bool = False) -> Iterator[Engine]:
+def engine(document: Document, *, create: bool = False) -> Iterator[Database]:
     """The database, with the current schema. create: make it when there is no file yet.
 
     Raises CliError, also for what is raised inside by use cases and the database.

@@ -52,11 +52,12 @@ class Bound:
 
 @dataclass(slots=True)
 class Outlets:
-    """Where log lines and events go."""
+    """Where log lines and events go. dropped: lines that nobody took."""
 
     log: RequestLog
     events: Events
     close: Callable[[], None]
+    dropped: Callable[[], int] = lambda: 0
 
 
 def json_outlets(level: str) -> Outlets:
@@ -65,10 +66,10 @@ def json_outlets(level: str) -> Outlets:
     err = LineWriter(2)
 
     def close() -> None:
-        out.close()
-        err.close()
+        out.close(1.0)
+        err.close(1.0)
 
-    return Outlets(JsonLog(out), JsonEvents(err, level=level), close)
+    return Outlets(JsonLog(out), JsonEvents(err, level=level), close, lambda: out.dropped + err.dropped)
 
 
 def console_outlets(level: str) -> Outlets:
@@ -136,6 +137,7 @@ async def _serve(document: Document, announce: Callable[[Bound], None], outlets:
     meter.gauge(
         "llmgw_drain_restarts", "Times the drainer had to be started again.", lambda: drainer.restarts
     )
+    meter.gauge("llmgw_log_lines_dropped", "Log lines that nobody took.", outlets.dropped)
     road = build_road(document, resources, meter, outlets.log)
     door = server.front_door
     gateway = Gateway(

@@ -36,6 +36,9 @@ from llmgw.ports.stores import IssuedKey
 from llmgw.stores.schema import KEYS_CHANGED_SEQ, keys, meta, usage
 from llmgw.stores.sqlite import BUSY_TIMEOUT_S, database_path, pragmas
 
+Database = Engine
+"""A database, for whoever passes one on without SQLAlchemy of its own."""
+
 _DAY_NS = 86_400 * 10**9
 _GROUPS: dict[str, ColumnElement[Any]] = {  # Any: columns of several types
     "tenant": usage.c.tenant,

@@ -24,7 +24,7 @@ DONE = DONE_EVENT.rstrip()
 
 @dataclass(slots=True)
 class Tally:
-    """What the streams brought. added_ns counts only events of the measured window."""
+    """What the streams brought. added_ns: of the measured window only. reason: the first failure's."""
 
     added_ns: array[int] = field(default_factory=lambda: array("q"))
     first_ns: array[int] = field(default_factory=lambda: array("q"))
@@ -33,6 +33,12 @@ class Tally:
     completed: int = 0
     failed: int = 0
     measuring: bool = False
+    reason: str | None = None
+
+    @property
+    def open(self) -> int:
+        """How many streams are being read now."""
+        return self.opened - self.completed - self.failed
 
 
 class Stream:
@@ -91,6 +97,11 @@ class Stream:
         complete = self._ended and self._done and self._parser.get_status_code() == 200
         self._tally.completed += complete
         self._tally.failed += not complete
+        if not complete and self._tally.reason is None:
+            status = self._parser.get_status_code() or "no answer"
+            self._tally.reason = (
+                f"{status}, {self._events} events: {self._rest[:200].decode(errors='replace')}"
+            )
         self._loop.unwatch(self._sock)
         self._sock.close()
 
@@ -103,8 +114,8 @@ def run_streams(
     ramp_s: float,
     window_s: float,
     most_s: float,
-    on_window: Callable[[], None],
-    off_window: Callable[[], None],
+    on_window: Callable[[Tally], None],
+    off_window: Callable[[Tally], None],
 ) -> Tally:
     """Open the streams over `ramp_s`, measure for `window_s`, then read each to its end.
 
@@ -120,13 +131,13 @@ def run_streams(
         loop.at(moment, lambda: opened.append(Stream(loop, port, request, tally)))
 
     def begin() -> None:
-        on_window()
+        on_window(tally)
         tally.measuring = True
         loop.at(time.monotonic_ns() + int(window_s * 1e9), finish)
 
     def finish() -> None:
         tally.measuring = False
-        off_window()
+        off_window(tally)
         wait()
 
     def wait() -> None:

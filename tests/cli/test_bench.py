@@ -7,17 +7,25 @@ import contextlib
 import hashlib
 import json
 import os
+import socket
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
+from typing import Any
 
 import pytest
+import typer
 import uvloop
+from typer.testing import CliRunner
 
+from llmgw.cli.bench import bench
 from llmgw.cli.bench_compare import COLUMNS, Measured, Plan, compare, render_rows
 from llmgw.cli.bench_cpu import is_measurable, tree, tree_cpu_ns
 from llmgw.cli.bench_echo import EVENTS, open_echo
 from llmgw.cli.bench_load import Result, Run, Target, percentile_ms
-from llmgw.cli.bench_self import render_config
+from llmgw.cli.bench_self import SelfFailed, own_gateway, render_config
+from llmgw.cli.problems import CliError
 
 
 def ignore() -> None:
@@ -268,3 +276,146 @@ def test_our_own_gateway_declares_its_key_by_hash() -> None:
     assert document["server"]["listen"] == "127.0.0.1:1"
     digest = hashlib.sha256(b"sk-secret").hexdigest()
     assert document["tenants"]["bench"]["keys"][0]["hash"] == f"sha256:{digest}"
+
+
+@contextlib.contextmanager
+def echo_in_a_thread() -> Iterator[int]:
+    """A provider that answers while the command has the main thread; its port."""
+    port: Future[int] = Future()
+    loop = asyncio.new_event_loop()
+
+    async def serve() -> None:
+        server, number = await open_echo()
+        port.set_result(number)
+        async with server:
+            await stop.wait()
+
+    stop = asyncio.Event()
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    try:
+        yield port.result(5)
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(5)
+        loop.close()
+
+
+def run_command(*arguments: str) -> Any:
+    command = typer.Typer()
+    command.command()(bench)
+    return CliRunner().invoke(command, list(arguments))
+
+
+def test_command_tells_one_row_a_target() -> None:
+    with echo_in_a_thread() as port:
+        url = f"http://127.0.0.1:{port}/v1"
+        told = run_command("--url", url, "--direct", url, "--requests", "20", "--format", "json")
+
+    assert told.exit_code == 0, told.output
+    rows = json.loads(told.stdout)
+    assert [row["target"] for row in rows] == ["direct", "gateway"]
+    assert [row["requests"] for row in rows] == [20, 20]
+
+
+def test_command_tells_streams_as_csv() -> None:
+    with echo_in_a_thread() as port:
+        told = run_command(
+            *("--url", f"http://127.0.0.1:{port}/v1", "--stream", "--duration", "0.2", "--format", "csv")
+        )
+
+    heading, row = told.stdout.splitlines()
+    assert heading == ",".join(COLUMNS)
+    assert float(dict(zip(COLUMNS, row.split(","), strict=True))["chunks_per_s"]) > 0
+
+
+def test_command_never_sends_the_gateways_key_past_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Going direct is to another party, which must not learn the gateway's key."""
+    asked: list[Target] = []
+    monkeypatch.setattr(
+        "llmgw.cli.bench.measure",
+        lambda gateway, direct, *_, **__: asked.extend((gateway, direct)) or [],
+    )
+
+    told = run_command(
+        *("--url", "http://127.0.0.1:1/v1", "--key", "sk-gateway", "--direct", "http://127.0.0.1:2/v1")
+    )
+
+    assert told.exit_code == 0
+    assert [target.key for target in asked] == ["sk-gateway", None]
+
+
+def test_command_fails_when_requests_failed() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        told = run_command("--url", f"http://127.0.0.1:{unused.getsockname()[1]}/v1", "--requests", "5")
+
+    assert told.exit_code == 1
+    assert "5 requests failed; first: cannot connect" in told.stderr
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("--requests", "201"),
+        ("--connections", "9"),
+        ("--duration", "1"),
+        ("--direct", "http://10.0.0.8/v1", "--duration", "1"),
+    ],
+)
+def test_command_refuses_to_load_another_machine_unasked(more: tuple[str, ...]) -> None:
+    told = run_command("--url", "http://10.0.0.7:8000/v1", *more)
+
+    assert isinstance(told.exception, CliError)
+    assert "is not this machine: without --yes at most 200 requests" in str(told.exception)
+
+
+def test_command_loads_another_machine_within_the_cap_or_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    plans: list[Plan] = []
+    monkeypatch.setattr(
+        "llmgw.cli.bench.measure", lambda _gateway, _direct, plan, *_, **__: plans.append(plan) or []
+    )
+    url = ("--url", "https://llm.example.com/v1")
+
+    for arguments in ((), ("--requests", "9000", "--connections", "64", "--yes")):
+        assert run_command(*url, *arguments).exit_code == 0
+
+    assert [(plan.requests, plan.connections) for plan in plans] == [(200, 8), (9000, 64)]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--self", "--url", "http://127.0.0.1/v1"),
+        ("--self", "--pid", "1"),
+        ("--self", "--requests", "5", "--duration", "5"),
+        ("--url", "127.0.0.1:8080"),
+        ("--url", "http://127.0.0.1/v1", "--pid", str(2**30)),
+    ],
+)
+def test_command_misused_says_so(arguments: tuple[str, ...]) -> None:
+    assert run_command(*arguments).exit_code == 2
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_command_measures_a_gateway_of_its_own(stream: bool) -> None:
+    """The whole of it: a real gateway is started, loaded, measured and ended."""
+    before = tree(os.getpid())
+
+    told = run_command("--self", "--requests", "40", "--format", "json", *(["--stream"] if stream else []))
+
+    assert told.exit_code == 0, told.output
+    direct, gateway = json.loads(told.stdout)
+    assert (direct["requests"], gateway["requests"], gateway["failed"]) == (40, 40, 0)
+    assert gateway["cpu_us_per_request"] > 0
+    assert (gateway["chunks_per_s"] is not None) is stream
+    assert tree(os.getpid()) == before
+
+
+async def test_a_gateway_that_does_not_start_tells_its_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmgw.cli.bench_self.render_config", lambda **_: "version: 99")
+
+    with pytest.raises(SelfFailed, match="the gateway ended with 1:"):
+        async with own_gateway(1, "echo"):
+            pass

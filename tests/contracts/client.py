@@ -84,7 +84,10 @@ class ClientContract:
             assert record.outcome == "client_gone"
 
     async def test_a_client_that_does_not_read_pauses_the_upstream(self) -> None:
-        async with ScriptedUpstream() as upstream, RunningGateway(upstream, timeouts="{total: 60s}") as gateway:
+        async with (
+            ScriptedUpstream() as upstream,
+            RunningGateway(upstream, timeouts="{total: 60s}") as gateway,
+        ):
             pieces = [event(delta("x" * 64_000)) for _ in range(600)]
             last = {"choices": [], "usage": ANSWER["usage"]}
             upstream.script(sse_head(), *pieces, event(last), event("[DONE]"), end())

@@ -18,7 +18,9 @@ def event(data: object) -> bytes:
 
 
 def chunk(text: str | None = None, finish: str | None = None, **more: object) -> bytes:
-    return event({"id": "c1", "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": finish}], **more})
+    return event(
+        {"id": "c1", "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": finish}], **more}
+    )
 
 
 USAGE = {
@@ -133,7 +135,9 @@ def test_responses_stream_ends_with_the_whole_response() -> None:
         "output_tokens_details": {"reasoning_tokens": 3},
     }
     tap = StreamTap(RESPONSES, False)
-    tap.feed(b"event: response.output_text.delta\n" + event({"type": "response.output_text.delta", "delta": "hi"}))
+    tap.feed(
+        b"event: response.output_text.delta\n" + event({"type": "response.output_text.delta", "delta": "hi"})
+    )
     assert not tap.done
 
     tap.feed(event({"type": "response.completed", "response": {"id": "resp_1", "usage": usage}}))
@@ -169,7 +173,9 @@ def test_g19_counts_that_cannot_be_are_clamped(wire: WireUsage | None, expected:
 
 
 def test_body() -> None:
-    tap = BodyTap(json.dumps({"id": "x", "choices": [{"message": {"content": "héllo"}}], "usage": USAGE}).encode())
+    tap = BodyTap(
+        json.dumps({"id": "x", "choices": [{"message": {"content": "héllo"}}], "usage": USAGE}).encode()
+    )
 
     assert tap.usage == EXPECTED
     assert tap.upstream_id == "x"

@@ -92,7 +92,9 @@ class GatewayProcess:
         end = time.monotonic() + START_S
         while not self.ready():
             if self._process.poll() is not None or time.monotonic() > end:
-                raise AssertionError(f"llmgw serve did not start: {self.err.read_text()}{self.out.read_text()}")
+                raise AssertionError(
+                    f"llmgw serve did not start: {self.err.read_text()}{self.out.read_text()}"
+                )
             time.sleep(0.02)
 
     def ready(self) -> bool:

@@ -50,7 +50,12 @@ BODIES: list[tuple[bytes, int, str, str | None]] = [
     ('{"model":"gpt-4o"}'.encode("utf-16"), 400, "invalid_request", None),
     (DEEP, 400, "invalid_request", None),
     (LONG_NUMBER, 400, "invalid_request", "n"),
-    (json.dumps({"model": "gpt-4o", **{str(n): n for n in range(5000)}}).encode(), 400, "invalid_request", None),
+    (
+        json.dumps({"model": "gpt-4o", **{str(n): n for n in range(5000)}}).encode(),
+        400,
+        "invalid_request",
+        None,
+    ),
     (b'{"model":"nope"}', 404, "model_not_found", "model"),
     (b'{"model":"forbidden"}', 404, "model_not_found", "model"),
 ]
@@ -58,7 +63,12 @@ BODIES: list[tuple[bytes, int, str, str | None]] = [
 
 @pytest.mark.parametrize(("body", "status", "code", "param"), BODIES, ids=range(len(BODIES)))
 async def test_a16_b05_bodies(
-    gateway: RunningGateway, upstream: ScriptedUpstream, body: bytes, status: int, code: str, param: str | None
+    gateway: RunningGateway,
+    upstream: ScriptedUpstream,
+    body: bytes,
+    status: int,
+    code: str,
+    param: str | None,
 ) -> None:
     """Refused in OpenAI's shape, logged as what it was, and never dispatched."""
     answer = await gateway.ask(body)
@@ -152,7 +162,9 @@ async def test_e08_e10_paths(
     gateway: RunningGateway, upstream: ScriptedUpstream, method: str, path: str, status: int, flat: bool
 ) -> None:
     """Only exact paths lead upstream; what is not metered is not there."""
-    answer_client = await gateway.open(chat() if method in ("POST", "PUT") else None, method=method, path=path)
+    answer_client = await gateway.open(
+        chat() if method in ("POST", "PUT") else None, method=method, path=path
+    )
     answer = await answer_client.read_head()
 
     assert answer.status == status
@@ -214,7 +226,9 @@ async def test_b04_chunked_too_large_is_refused_at_the_byte_past_the_limit(gatew
     assert answer.status == 413
 
 
-async def test_b04_a_body_shorter_than_it_says_is_dropped(gateway: RunningGateway, upstream: ScriptedUpstream) -> None:
+async def test_b04_a_body_shorter_than_it_says_is_dropped(
+    gateway: RunningGateway, upstream: ScriptedUpstream
+) -> None:
     client = await gateway.connect()
     await client.send(request(b'{"model":', headers={"content-length": "100"}))
 
@@ -336,7 +350,9 @@ async def test_flat_errors_everywhere(upstream: ScriptedUpstream) -> None:
     assert set(answer.json) == {"error", "message", "code", "request_id"}
 
 
-async def test_g14_many_endings_leave_nothing_held(gateway: RunningGateway, upstream: ScriptedUpstream) -> None:
+async def test_g14_many_endings_leave_nothing_held(
+    gateway: RunningGateway, upstream: ScriptedUpstream
+) -> None:
     """A few hundred requests that finish, fail or are left at any moment: all are settled."""
 
     async def one(number: int) -> None:

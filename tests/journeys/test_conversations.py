@@ -62,7 +62,9 @@ async def gateway(upstream: ScriptedUpstream) -> AsyncIterator[RunningGateway]:
         assert len(opened) == len(running.records)
 
 
-async def test_same_dialect_passes_the_clients_bytes(gateway: RunningGateway, upstream: ScriptedUpstream) -> None:
+async def test_same_dialect_passes_the_clients_bytes(
+    gateway: RunningGateway, upstream: ScriptedUpstream
+) -> None:
     """The upstream gets the body as it was written, the client the answer as it was written."""
     upstream.script(json_reply(COMPLETION))
     body = b'{ "model":"gpt-4o",  "messages":[{"role":"user","content":"h\\u00e9"}], "new_field": 1.0e2 }'
@@ -135,7 +137,9 @@ async def test_e01_no_field_of_a_request_chooses_a_destination(
         {"user_config": {"model_list": [{"litellm_params": {"api_base": evil}}]}},
         {"metadata": {"callback_url": evil}},
     ):
-        answer = await gateway.ask(chat(**more), headers={"x-portkey-custom-host": evil, "host": "127.0.0.66"})
+        answer = await gateway.ask(
+            chat(**more), headers={"x-portkey-custom-host": evil, "host": "127.0.0.66"}
+        )
         assert answer.status == 200
 
     assert len(upstream.requests) == 4
@@ -146,7 +150,9 @@ async def test_k11_stream_without_include_usage_is_asked_for_it_and_hides_it(
     gateway: RunningGateway, upstream: ScriptedUpstream
 ) -> None:
     """Usage is known and the client sees a stream as if nobody had asked."""
-    upstream.script(sse_head(), event(delta("Hel")), event(delta("lo", "stop")), event(LAST), event("[DONE]"), end())
+    upstream.script(
+        sse_head(), event(delta("Hel")), event(delta("lo", "stop")), event(LAST), event("[DONE]"), end()
+    )
 
     answer = await gateway.ask(chat(stream=True))
 
@@ -187,7 +193,9 @@ async def test_k11_a_client_that_asks_gets_the_usage_event(
     assert answer.body.count(b'"prompt_tokens": 12') == 1
 
 
-async def test_g05_stream_without_usage_is_counted(gateway: RunningGateway, upstream: ScriptedUpstream) -> None:
+async def test_g05_stream_without_usage_is_counted(
+    gateway: RunningGateway, upstream: ScriptedUpstream
+) -> None:
     """A provider that says nothing is billed by tokenizer, and marked so."""
     upstream.script(sse_head(), event(delta("one two three", "stop")), event("[DONE]"), end())
 
@@ -250,7 +258,9 @@ async def test_k10_a_client_that_leaves_after_the_end_was_served(
     assert (record.outcome, record.status, record.output_tokens) == ("ok", 200, 5)
 
 
-async def test_g07_client_leaves_before_the_answer(gateway: RunningGateway, upstream: ScriptedUpstream) -> None:
+async def test_g07_client_leaves_before_the_answer(
+    gateway: RunningGateway, upstream: ScriptedUpstream
+) -> None:
     upstream.script(hang())
     client = await gateway.open(chat())
     await upstream.received(1)
@@ -381,7 +391,9 @@ async def test_e04_a_redirect_is_not_followed(gateway: RunningGateway, upstream:
         [raw(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: x\r\n\r\n")],
     ],
 )
-async def test_j13_garbage_is_502(gateway: RunningGateway, upstream: ScriptedUpstream, steps: list[object]) -> None:
+async def test_j13_garbage_is_502(
+    gateway: RunningGateway, upstream: ScriptedUpstream, steps: list[object]
+) -> None:
     upstream.script(*steps, cut())
 
     answer = await gateway.ask(chat())
@@ -391,7 +403,9 @@ async def test_j13_garbage_is_502(gateway: RunningGateway, upstream: ScriptedUps
     assert record.outcome == "upstream_error"
 
 
-async def test_j04_a_body_shorter_than_it_says_is_502(gateway: RunningGateway, upstream: ScriptedUpstream) -> None:
+async def test_j04_a_body_shorter_than_it_says_is_502(
+    gateway: RunningGateway, upstream: ScriptedUpstream
+) -> None:
     upstream.script(headers(200, {"content-type": "application/json"}, length=500), raw(b'{"id":"x"}'), cut())
 
     answer = await gateway.ask(chat())
@@ -410,7 +424,9 @@ async def test_j13_characters_split_over_chunks_arrive_whole(
     assert answer.body == one
 
 
-async def test_j12_an_event_over_the_cap_is_an_error(gateway: RunningGateway, upstream: ScriptedUpstream) -> None:
+async def test_j12_an_event_over_the_cap_is_an_error(
+    gateway: RunningGateway, upstream: ScriptedUpstream
+) -> None:
     upstream.script(sse_head(), chunk(b"data: "), *(chunk(b"x" * 65536) for _ in range(20)), hang())
 
     answer = await gateway.ask(chat(stream=True))

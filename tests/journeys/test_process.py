@@ -239,7 +239,7 @@ def test_admin_listener(gateway: GatewayProcess, key: str) -> None:
     assert json.loads(gateway.admin("/readyz"))["ready"] is True
     assert "version" in json.loads(gateway.admin("/version"))
     metrics = gateway.admin("/metrics")
-    assert 'llmgw_requests_total{' in metrics
+    assert "llmgw_requests_total{" in metrics
     assert 'tenant="acme"' in metrics
     with pytest.raises(HTTPError) as refused:
         gateway.admin("/nothing")
@@ -251,9 +251,18 @@ def test_admin_listener(gateway: GatewayProcess, key: str) -> None:
     ("text", "said"),
     [
         ("version: 1\nproviders: {x: {kind: ecko}}\n", "echo"),
-        ("version: 1\nserver: {listen: 127.0.0.1:PORT}\nproviders: {x: {kind: echo}}\n", "cannot be listened on"),
-        ("version: 1\nstorage: {url: 'sqlite:///foreign.db'}\nproviders: {x: {kind: echo}}\n", "another program"),
-        ("version: 1\nproviders: {x: {kind: openai, api_key: '${env:NOT_SET_ANYWHERE}'}}\n", "NOT_SET_ANYWHERE"),
+        (
+            "version: 1\nserver: {listen: 127.0.0.1:PORT}\nproviders: {x: {kind: echo}}\n",
+            "cannot be listened on",
+        ),
+        (
+            "version: 1\nstorage: {url: 'sqlite:///foreign.db'}\nproviders: {x: {kind: echo}}\n",
+            "another program",
+        ),
+        (
+            "version: 1\nproviders: {x: {kind: openai, api_key: '${env:NOT_SET_ANYWHERE}'}}\n",
+            "NOT_SET_ANYWHERE",
+        ),
     ],
 )
 def test_l17_it_refuses_to_start_in_one_line(tmp_path: Path, text: str, said: str) -> None:

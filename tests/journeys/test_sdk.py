@@ -113,7 +113,11 @@ def test_tools(place: Place, ledger: Counter[str]) -> None:
         "type": "function",
         "function": {
             "name": "get_weather",
-            "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+            "parameters": {
+                "type": "object",
+                "properties": {"city": {"type": "string"}},
+                "required": ["city"],
+            },
         },
     }
     client = place.client()
@@ -190,7 +194,9 @@ async def test_fifty_at_once(place: Place, ledger: Counter[str]) -> None:
     async with openai.AsyncOpenAI(base_url=place.gateway.url, api_key=place.key, max_retries=0) as client:
         answers = await asyncio.gather(
             *(
-                client.chat.completions.create(model="echo", messages=[{"role": "user", "content": f"number {n}"}])
+                client.chat.completions.create(
+                    model="echo", messages=[{"role": "user", "content": f"number {n}"}]
+                )
                 for n in range(50)
             )
         )

@@ -1,0 +1,32 @@
+"""What the project shows as an example works as it stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from llmgw.config.load import document_from_text, load_document
+from llmgw.config.resolve import resolve_secrets
+from llmgw.secrets.env import EnvSource
+
+ROOT = Path(__file__).parent.parent
+ENVIRON = {"OPENAI_API_KEY": "a", "GROQ_API_KEY": "b", "ACME_OPENAI_KEY": "c"}
+
+
+def test_the_example_configuration_is_valid() -> None:
+    document = resolve_secrets(load_document(ROOT / "config.example.yaml", {}), [EnvSource(ENVIRON)])
+
+    assert set(document.providers) == {"openai", "groq", "vllm", "demo"}
+    assert document.warnings == ()
+
+
+@pytest.mark.parametrize("section", ["server", "storage"])
+def test_the_example_shows_the_defaults(section: str) -> None:
+    """Where the example does not say otherwise, its values are the defaults."""
+    shown = load_document(ROOT / "config.example.yaml", {}).model_dump()[section]
+    default = document_from_text(
+        "version: 1\nproviders: {demo: {kind: echo}}", path=ROOT / "config.example.yaml"
+    ).model_dump()[section]
+
+    assert shown == default
