@@ -7,6 +7,7 @@ that begin with `LLMGW_` are left alone: they may be named by a reference.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,7 +37,9 @@ def overlay(base: MapNode, over: MapNode) -> None:
     for name, (place, node) in over.entries.items():
         below = base.entries.get(name)
         if below is not None and isinstance(below[1], MapNode) and isinstance(node, MapNode):
-            overlay(below[1], node)
+            merged = below[1].copy()
+            overlay(merged, node)
+            base.entries[name] = (below[0], merged)
         else:
             base.entries[name] = (place, node)
 
@@ -58,6 +61,11 @@ def _read(environ: Mapping[str, str]) -> dict[str, Any]:
 
 def _tree(value: Any, variable: str) -> Node:
     place = Place(variable)
+    if isinstance(value, str) and value[:1] in ("[", "{"):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return Node(place, value)
     if isinstance(value, dict):
         node = MapNode(place)
         for name, inner in value.items():

@@ -92,7 +92,9 @@ class Includes:
             elif _is_empty(node):
                 continue
             elif here in _BY_NAME and isinstance(known[1], MapNode) and isinstance(node, MapNode):
-                self._merge(known[1], node, here)
+                merged = known[1].copy()
+                self._merge(merged, node, here)
+                whole.entries[name] = (known[0], merged)
             elif path or name not in _REPEATABLE:
                 self.problems.append(problem_at(place, here, f"defined twice; first at {known[0]}"))
             elif name == "version" and node.value != known[1].value:

@@ -17,13 +17,15 @@ from pydantic_core import ErrorDetails
 from llmgw.config.problems import Path, Problem, nearest, problem_at
 from llmgw.config.providers import kind_problem
 from llmgw.config.section import Mistake
-from llmgw.config.source import ListNode, MapNode, Node, place_of
+from llmgw.config.source import ListNode, MapNode, Node, node_at, place_of
 
 
 def problems_of(error: ValidationError, root: Node, document: type[BaseModel]) -> Iterator[Problem]:
     """One problem for each thing pydantic refused."""
     for details in error.errors(include_url=False, include_input=False):
         path, models = _walk(details["loc"], root, document)
+        if details["type"] == "too_short" and not _is_empty(root, path):
+            continue  # its items were refused, each for its own reason
         reason, suggestion, member = _explain(details, models)
         if member is not None:
             path = (*path, member)
@@ -50,6 +52,11 @@ def _walk(loc: tuple[int | str, ...], root: Node, document: type[BaseModel]) -> 
         elif isinstance(node, ListNode):
             node = node.items[step] if isinstance(step, int) and step < len(node.items) else None
     return tuple(path), parents
+
+
+def _is_empty(root: Node, path: Path) -> bool:
+    node = node_at(root, path)
+    return isinstance(node, ListNode) and not node.items
 
 
 def _explain(details: ErrorDetails, models: list[Any]) -> tuple[str, str | None, str | None]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from llmgw.config.problems import Path, Problem, nearest, problem_at
 from llmgw.config.secret import looks_like_reference
-from llmgw.config.source import ListNode, MapNode, Node, place_of
+from llmgw.config.source import ListNode, MapNode, Node, node_at, place_of
 
 _SECRET_MEMBERS = ("api_key", "proxy")
 _DEFAULT_TENANT = "default"
@@ -151,10 +151,7 @@ class _Names:
             seen[what] = path
 
     def _at(self, path: Path) -> Node | None:
-        node: Node | None = self._root
-        for step in path:
-            node = _entries(node).get(str(step)) if node is not None else None
-        return node
+        return node_at(self._root, path)
 
     def _problem(self, path: Path, reason: str, suggestion: str | None = None) -> Problem:
         return problem_at(place_of(self._root, path), path, reason, suggestion)

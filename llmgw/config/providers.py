@@ -15,19 +15,18 @@ from llmgw.config.section import ConfigPath, Mistake, Section
 from llmgw.config.vendors import VENDORS
 from llmgw.wire.hosts import is_private_host
 
+PROXY_FORM = "must look like http://host:port or http://user:password@host:port"
 OPENAI_URL = "https://api.openai.com/v1"
 
 
 def _base_url(text: str) -> str:
     if any(mark.isspace() or ord(mark) < 32 or mark in '\\"<>{}|^`' for mark in text):
-        raise ValueError(
-            f"{text!r} is not a URL; references are not read here" if "${" in text else "not a URL"
-        )
+        raise ValueError("is not a URL")
     try:
         url = urlsplit(text)
         port = url.port
     except ValueError as error:
-        raise ValueError(f"not a URL: {str(error).lower()}") from None
+        raise ValueError(f"is not a URL: {str(error).lower()}") from None
     if url.scheme not in ("http", "https") or not url.hostname:
         raise ValueError("must start with http:// or https:// and name a host")
     if url.username is not None or url.password is not None:
@@ -41,6 +40,17 @@ def _base_url(text: str) -> str:
 
 BaseUrl = Annotated[str, AfterValidator(_base_url), Field(json_schema_extra={"format": "uri"})]
 HeaderText = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]+$", max_length=256)]
+
+
+def is_proxy_url(text: str) -> bool:
+    """Whether text is `http://[user:password@]host[:port]`."""
+    try:
+        url = urlsplit(text)
+        port = url.port
+    except ValueError:
+        return False
+    bare = url.path in ("", "/") and not url.query and not url.fragment
+    return url.scheme == "http" and bool(url.hostname) and port != 0 and bare
 
 
 class Reach(Section):
@@ -60,10 +70,8 @@ class Reach(Section):
     @field_validator("proxy")
     @classmethod
     def _proxy_is_http(cls, proxy: Secret | None) -> Secret | None:
-        if proxy is not None and not proxy.references:
-            url = urlsplit(proxy.get_secret_value())
-            if url.scheme != "http" or not url.hostname or url.path not in ("", "/") or url.query:
-                raise ValueError("must look like http://host:port or http://user:password@host:port")
+        if proxy is not None and not proxy.references and not is_proxy_url(proxy.get_secret_value()):
+            raise ValueError(PROXY_FORM)
         return proxy
 
     @model_validator(mode="after")

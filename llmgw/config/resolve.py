@@ -12,11 +12,12 @@ from typing import Any, TypeVar
 
 from llmgw.config.document import Document
 from llmgw.config.problems import ConfigError, Path, Problem, problem_at
+from llmgw.config.providers import PROXY_FORM, is_proxy_url
 from llmgw.config.secret import Secret
 from llmgw.config.section import Section
 from llmgw.ports.secrets import SecretRef, SecretSource, SecretUnavailable
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_SENDABLE = re.compile(r"[\x21-\x7e]+")
 _Section = TypeVar("_Section", bound=Section)
 
 
@@ -41,17 +42,28 @@ def resolve_secrets(document: Document, sources: Iterable[SecretSource]) -> Docu
                     failed[reference] = str(error)
                 else:
                     values[reference] = found.value
-                    if _CONTROL.search(found.value):
-                        failed[reference] = f"{reference} holds a line break or control character"
                     if found.warning:
                         warnings.append(problem_at(place, path, found.warning))
             if reference in failed:
                 problems.append(problem_at(place, path, failed[reference]))
+        if not any(reference in failed for reference in secret.references):
+            reason = _unusable(path, secret.resolved(values).get_secret_value())
+            if reason is not None:
+                problems.append(problem_at(place, path, reason))
     if problems:
         raise ConfigError(problems)
     resolved = _fill(document, values)
     resolved._warnings = (*document.warnings, *warnings)
     return resolved
+
+
+def _unusable(path: Path, value: str) -> str | None:
+    """Why a value cannot do its work, without the value."""
+    if path[-1] == "proxy":
+        return None if is_proxy_url(value) else PROXY_FORM
+    if not _SENDABLE.fullmatch(value):
+        return "holds a space, line break or other character that no HTTP header takes in a credential"
+    return None
 
 
 def secrets_of(section: Section) -> Iterator[tuple[Path, Secret]]:

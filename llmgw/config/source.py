@@ -30,9 +30,9 @@ _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000
 _NULL = re.compile(r"null|Null|NULL|~|")
 _TRUE = re.compile(r"true|True|TRUE")
 _FALSE = re.compile(r"false|False|FALSE")
-_INT = re.compile(r"[-+]?[0-9]{1,40}")
-_OCTAL = re.compile(r"0o[0-7]{1,40}")
-_HEX = re.compile(r"0x[0-9a-fA-F]{1,40}")
+_INT = re.compile(r"[-+]?[0-9]{1,400}")
+_OCTAL = re.compile(r"0o[0-7]{1,400}")
+_HEX = re.compile(r"0x[0-9a-fA-F]{1,400}")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INFINITE = re.compile(r"([-+]?)\.(?:inf|Inf|INF)")
 _NAN = re.compile(r"\.(?:nan|NaN|NAN)")
@@ -59,6 +59,10 @@ class MapNode(Node):
     """entries: name -> where the name was written, and its value."""
 
     entries: dict[str, tuple[Place, Node]] = field(default_factory=dict)
+
+    def copy(self) -> MapNode:
+        """One to change: an aliased mapping is the same node wherever it stands."""
+        return MapNode(self.place, size=self.size, entries=dict(self.entries))
 
 
 def parse_yaml(data: bytes | str, file: str) -> Node:
@@ -113,6 +117,17 @@ def place_of(root: Node, path: Path) -> Place:
             break
         place, node = found
     return place
+
+
+def node_at(root: Node, path: Path) -> Node | None:
+    """What stands at a path, None for nothing."""
+    node: Node = root
+    for step in path:
+        found = _child(node, step)
+        if found is None:
+            return None
+        node = found[1]
+    return node
 
 
 def _child(node: Node, step: Step) -> tuple[Place, Node] | None:

@@ -50,7 +50,7 @@ async def attempt(
         if unwritten is not None:
             ex.at_ns = 0
             raise Unavailable("the usage journal cannot be written", detail=str(unwritten), retry_after_s=5)
-    relay = Relay(ex, lane, client, road)
+    relay = Relay(ex, lane, client, road, plan.timeouts.idle_s)
     try:
         ex.attempts += 1
         ex.dispatched = road.loop.time()

@@ -11,7 +11,13 @@ terminator or in an error in the client's dialect, never in silence.
 
 from __future__ import annotations
 
-from llmgw.core.errors import GatewayError, UpstreamBroken, UpstreamError, UpstreamMalformed
+from llmgw.core.errors import (
+    GatewayError,
+    UpstreamBroken,
+    UpstreamError,
+    UpstreamMalformed,
+    UpstreamTimeout,
+)
 from llmgw.core.exchange import Exchange
 from llmgw.dialects.failures import error_event
 from llmgw.dialects.usage_taps import BodyTap, StreamTap
@@ -41,9 +47,11 @@ class Relay:
         "_client",
         "_ended",
         "_ex",
+        "_idle_s",
         "_lane",
         "_pieces",
         "_road",
+        "_silent_since",
         "_size",
         "body",
         "content_type",
@@ -54,7 +62,7 @@ class Relay:
         "tap",
     )
 
-    def __init__(self, ex: Exchange, lane: Lane, client: Client, road: Road) -> None:
+    def __init__(self, ex: Exchange, lane: Lane, client: Client, road: Road, idle_s: float) -> None:
         self._ex = ex
         self._lane = lane
         self._client = client
@@ -62,6 +70,8 @@ class Relay:
         self._call: Call | None = None
         self._ended = Pause()
         self._pieces: list[bytes] | None = None
+        self._idle_s = idle_s
+        self._silent_since: float | None = None
         self._size = 0
         self.status = 0
         self.content_type = b""
@@ -127,6 +137,11 @@ class Relay:
     def on_chunk(self, data: bytes) -> None:
         tap = self.tap
         if tap is not None:
+            if data.startswith(b":"):
+                if not self._still_moves(data):
+                    return
+            elif self._silent_since is not None:
+                self._silent_since = None
             try:
                 data = tap.feed(data)
             except ValueError as error:
@@ -175,6 +190,26 @@ class Relay:
             self._ended.wake()
             return
         self._break_off(error)
+
+    def _still_moves(self, data: bytes) -> bool:
+        """Whether a stream of comments, which keep a connection open, has not gone on for too long.
+
+        A comment is not progress: an upstream that only says that it is alive is stalled.
+        """
+        if any(line and not line.startswith(b":") for line in data.split(b"\n")):
+            self._silent_since = None
+            return True
+        now = self._road.loop.time()
+        if self._silent_since is None:
+            self._silent_since = now
+        elif now - self._silent_since > self._idle_s:
+            self._reject(
+                UpstreamTimeout(
+                    f"the provider sent nothing but comments for {self._idle_s:g} s", phase="body"
+                )
+            )
+            return False
+        return True
 
     def _end_stream(self, tap: StreamTap) -> None:
         rest = tap.rest()

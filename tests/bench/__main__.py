@@ -18,7 +18,8 @@ from rich.console import Console
 
 from tests.bench.figures import Figure, render_object, render_table
 from tests.bench.machine import describe, is_in_memory
-from tests.bench.scenarios import SCENARIOS, Bench
+from tests.bench.scenarios import SCENARIOS
+from tests.bench.stage import Bench
 from tests.bench.subject import Gateway, Nginx, Subject, knows_limits
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,7 +1,8 @@
 """The requests and answers that every scenario sends, sized as the figures ask.
 
-Shapes follow the public OpenAI chat API: a completion object, and stream events padded by
-`obfuscation` as the provider pads them. That padding carries the moment the event was sent.
+Shapes follow the public OpenAI chat API: requests without white space as its SDKs write them, an
+indented completion object, and stream events padded by `obfuscation` as the provider pads them.
+That padding carries the moment the event was sent.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ STAMP = b'"obfuscation":"T'
 STAMP_DIGITS = 20
 
 
+def _compact(document: object) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
 def chat_body(size: int, *, stream: bool = False) -> bytes:
     """A chat request of exactly `size` bytes."""
     document = {
@@ -29,12 +34,12 @@ def chat_body(size: int, *, stream: bool = False) -> bytes:
         "max_tokens": 256,
         **({"stream": True} if stream else {}),
     }
-    padding = size - len(json.dumps(document))
+    padding = size - len(_compact(document))
     if padding < 0:
-        raise ValueError(f"a chat request takes {len(json.dumps(document))} bytes, asked for {size}")
+        raise ValueError(f"a chat request takes {size - padding} bytes, asked for {size}")
     words = "Where does the time of a request go, and who pays for it? "
     document["messages"][1]["content"] = (words * (padding // len(words) + 1))[:padding]  # type: ignore[index]
-    return json.dumps(document).encode()
+    return _compact(document)
 
 
 def chat_answer(size: int) -> bytes:
@@ -64,7 +69,8 @@ def chat_answer(size: int) -> bytes:
                 },
                 "service_tier": "default",
                 "system_fingerprint": "fp_0123456789",
-            }
+            },
+            indent=2,
         ).encode()
 
     words = "Most of it is spent in the kernel, copying bytes between two sockets. "

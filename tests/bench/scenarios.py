@@ -1,8 +1,7 @@
 """The comparisons, each one function: open both proxies, alternate, compare.
 
 CPU per request is the proxy's process tree over the load and the quiet after it, divided by the
-requests completed; CPU per event is over a window in which every stream is open. The proxy runs
-on one core, the provider and the load on another.
+requests completed; CPU per event is over a window in which every stream is open.
 """
 
 from __future__ import annotations
@@ -11,54 +10,28 @@ import contextlib
 import http.client
 import shlex
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TypeVar
-
-import trustme
 
 from tests.bench.exchange import KEY, PATH, chat_body, chat_request
 from tests.bench.figures import Bound, Compare, Figure, compared, percentile
-from tests.bench.nginx import accepts, free_port, open_provider
 from tests.bench.paced import Times, run_paced
 from tests.bench.processes import Process, wait_until
+from tests.bench.stage import Bench, alternate, opened, provider, stream_provider
 from tests.bench.streams import Tally, run_streams
 from tests.bench.subject import Gateway, Nginx, Proxy, Subject, Upstream
 from tests.bench.wrk import Load, run_wrk
 
-T = TypeVar("T")
 KIB = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
-    """How to measure: where files go, which cores, how often and how long.
-
-    say: told what is being done. streams: the counts of the paced scenario; held: of the slow one.
-    tick_ms: 0 when each stream keeps its own phase, else the tick that all streams share.
-    """
-
-    work: Path
-    root: Path
-    subject: Subject
-    proxy_cpu: int
-    load_cpu: int
-    rounds: int
-    seconds: float
-    tick_ms: float
-    streams: Sequence[int]
-    held: int
-    say: Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
 class Sample:
-    """One proxy's half of one round of a closed loop."""
+    """One proxy's half of one round of a closed loop. late_us: the part spent after the load."""
 
     cpu_us: float
+    late_us: float
     load: Load
 
 
@@ -309,8 +282,10 @@ def closed_loop(
             seconds=seconds,
             cpu=bench.load_cpu,
         )
+        loaded = proxy.process.cpu_ns()
         proxy.process.quiet()
-        return Sample((proxy.process.cpu_ns() - before) / 1e3 / load.requests, load)
+        after = proxy.process.cpu_ns()
+        return Sample((after - before) / 1e3 / load.requests, (after - loaded) / 1e3 / load.requests, load)
 
     reference, subject = alternate(bench, name, upstream, run)
 
@@ -320,80 +295,11 @@ def closed_loop(
 
     return [
         figure("CPU per request", "us", lambda sample: sample.cpu_us, bound),
+        figure("of it after the load", "us", lambda sample: sample.late_us),
         figure("requests", "/s", lambda sample: sample.load.requests / sample.load.seconds),
         figure("p50", "ms", lambda sample: sample.load.p50_us / 1e3),
         figure("p99", "ms", lambda sample: sample.load.p99_us / 1e3),
     ]
-
-
-def alternate(
-    bench: Bench,
-    name: str,
-    upstream: Upstream,
-    run: Callable[[Proxy, float], T],
-    *,
-    buffering: bool = True,
-) -> tuple[list[T], list[T]]:
-    """nginx, subject, nginx, subject ...: what `run` gives for each round, after a short warm-up."""
-    results: tuple[list[T], list[T]] = ([], [])
-    with (
-        opened(bench, name, Nginx(), upstream, buffering=buffering) as reference,
-        opened(bench, name, bench.subject, upstream, buffering=buffering) as subject,
-    ):
-        for proxy in (reference, subject):
-            bench.say(f"{name}: warming {proxy.name} up")
-            run(proxy, 1.0)
-        for number in range(bench.rounds):
-            for proxy, into in zip((reference, subject), results, strict=True):
-                bench.say(f"{name}: round {number + 1} of {bench.rounds}, {proxy.name}")
-                into.append(run(proxy, bench.seconds))
-    return results
-
-
-@contextlib.contextmanager
-def opened(
-    bench: Bench, name: str, subject: Subject, upstream: Upstream, *, buffering: bool
-) -> Iterator[Proxy]:
-    """A proxy in front of the upstream, for as long as the block."""
-    work = bench.work / name.replace(" ", "-")
-    proxy = subject.open(work, upstream, cpu=bench.proxy_cpu, buffering=buffering)
-    with proxy.process:
-        yield proxy
-
-
-@contextlib.contextmanager
-def provider(bench: Bench, name: str, *, large: bool = False, encrypted: bool = False) -> Iterator[Upstream]:
-    """nginx with canned answers, for as long as the block."""
-    work = bench.work / name.replace(" ", "-")
-    work.mkdir(parents=True, exist_ok=True)
-    ca = None
-    certificate = None
-    if encrypted:
-        authority = trustme.CA()
-        issued = authority.issue_cert("localhost", "127.0.0.1")
-        ca, chain, key = work / "ca.pem", work / "chain.pem", work / "key.pem"
-        authority.cert_pem.write_to_path(str(ca))
-        for part in issued.cert_chain_pems:
-            part.write_to_path(str(chain), append=True)
-        issued.private_key_pem.write_to_path(str(key))
-        certificate = (chain, key)
-    process, port = open_provider(work, cpu=bench.load_cpu, large=large, certificate=certificate)
-    with process:
-        yield Upstream(port, ca)
-
-
-@contextlib.contextmanager
-def stream_provider(bench: Bench, name: str, interval_s: float, events: int) -> Iterator[Upstream]:
-    """The scripted provider of streams, for as long as the block."""
-    work = bench.work / name.replace(" ", "-")
-    work.mkdir(parents=True, exist_ok=True)
-    port = free_port()
-    command = [sys.executable, "-m", "tests.bench.upstream", "--port", str(port)]
-    command += ["--interval-ms", str(interval_s * 1e3), "--events", str(events)]
-    command += ["--tick-ms", str(bench.tick_ms)]
-    with Process(command, cpu=bench.load_cpu, log=work / "upstream.log", cwd=bench.root) as process:
-        wait_until(lambda: accepts(port), process, what="upstream")
-        yield Upstream(port)
 
 
 def check_complete(proxy: Proxy, tally: Tally, streams: int, events: int) -> None:

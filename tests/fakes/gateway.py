@@ -89,7 +89,7 @@ class RunningGateway:
         loop = asyncio.get_running_loop()
         self.journal = MemoryJournal(loop)
         resources = Resources(
-            cast(Any, self.journal), HttpTransport(loop), ApiKeys(declared_keys(document)), KnownResponses()
+            cast("Any", self.journal), HttpTransport(loop), ApiKeys(declared_keys(document)), KnownResponses()
         )
         self.road = build_road(document, resources, self.heard, self.heard)
         self.gateway = Gateway(

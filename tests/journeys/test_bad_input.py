@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -340,6 +341,23 @@ async def test_keep_alive_connections_are_reused_and_idle_ones_closed(gateway: R
     gateway.listener.check_deadlines(asyncio.get_running_loop().time() + 100)
 
     assert await client.at_end()
+
+
+async def test_n03_a_bug_of_ours_tells_the_caller_nothing(gateway: RunningGateway) -> None:
+    def broken(ex: object) -> None:
+        canary = "local-canary"
+        raise RuntimeError(f"never to be seen {len(canary)}")
+
+    gateway.gateway.generation = replace(gateway.gateway.generation, match=broken)
+
+    answer = await gateway.ask(chat())
+
+    assert (answer.status, answer.json["error"]["code"]) == (500, "internal_error")
+    assert "never" not in answer.body.decode()
+    await gateway.quiet()
+    (report,) = gateway.reports
+    assert report.outcome == "error"
+    assert "canary" not in repr(report)
 
 
 async def test_flat_errors_everywhere(upstream: ScriptedUpstream) -> None:

@@ -16,8 +16,10 @@ from tests.fakes.gateway import RunningGateway
 from tests.fakes.raw_client import chat, request
 from tests.fakes.upstream import (
     ScriptedUpstream,
+    Step,
     chunk,
     cut,
+    delay,
     end,
     event,
     hang,
@@ -313,6 +315,22 @@ async def test_j03_a_stream_that_stalls_ends_in_an_error(upstream: ScriptedUpstr
     assert b"[DONE]" not in answer.body
     assert (record.outcome, record.output_tokens) == ("upstream_error", 1)
     assert await upstream.closed(within_s=1)
+
+
+async def test_k03_comments_are_passed_on_but_are_no_progress(upstream: ScriptedUpstream) -> None:
+    """A stalled upstream that keeps saying it is alive is cut off all the same."""
+
+    def pings(count: int) -> list[Step]:
+        return [step for _ in range(count) for step in (chunk(b": ping\n\n"), delay(0.1))]
+
+    upstream.script(sse_head(), event(delta("a")), *pings(2), event(delta("b")), *pings(30), hang())
+    async with RunningGateway(upstream, timeouts="{idle: 500ms}") as gateway:
+        answer = await gateway.ask(chat(stream=True))
+        await gateway.settled()
+
+    assert 3 < answer.body.count(b": ping") < 12
+    assert json.loads(answer.body.split(b"\n\n")[-2][6:])["error"]["code"] == "upstream_timeout"
+    assert b"[DONE]" not in answer.body
 
 
 async def test_j02_an_upstream_that_never_begins_is_504(upstream: ScriptedUpstream) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import openai
 import pytest
@@ -182,6 +181,24 @@ def test_responses(place: Place, ledger: Counter[str]) -> None:
         ledger["output_tokens"] += response.usage.output_tokens
     with pytest.raises(openai.NotFoundError):
         client.responses.create(model="gpt-4o", input="more", previous_response_id="resp_of_another_tenant")
+
+
+def test_images_audio_and_moderations(place: Place) -> None:
+    """Passed through, multipart included; what tokens do not measure has no cost rather than none."""
+    client = place.client()
+
+    picture = client.images.generate(model="echo", prompt="a dot")
+    sound = client.audio.speech.create(model="echo", voice="alloy", input="hello")
+    text = client.audio.transcriptions.create(model="echo", file=("a.wav", sound.content))
+    verdict = client.moderations.create(model="echo", input="hello")
+
+    assert picture.data[0].b64_json
+    assert sound.content.startswith(b"RIFF")
+    assert text.text == "echo"
+    assert verdict.results[0].flagged is False
+    tail = rows("usage", "tail", "-n", "4", "-c", place.config, cwd=place.gateway.directory)
+    assert [row["operation"] for row in tail] == ["image_generation", "speech", "transcription", "moderation"]
+    assert [row["cost_nano_usd"] for row in tail][1:] == [None] * 3
 
 
 def test_models(place: Place) -> None:

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from llmgw.stores import drain_process
+from llmgw.stores.drain import Drainer
+from llmgw.stores.drain_process import DrainProcess
+from llmgw.stores.frames import frame
+from llmgw.stores.schema_version import create_schema
+from tests.contracts.records import opened, settled
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    create_schema(f"sqlite:///{tmp_path}/u.db")
+    (tmp_path / "journal").mkdir()
+    return tmp_path / "u.db"
+
+
+@pytest.fixture
+def troubles() -> list[int]:
+    return []
+
+
+@pytest.fixture
+async def process(tmp_path: Path, database: Path, troubles: list[int]) -> AsyncIterator[DrainProcess]:
+    made = DrainProcess(tmp_path / "journal", f"sqlite:///{database}", "normal", troubles.append)
+    made.start()
+    yield made
+    await made.close()
+
+
+def leave(tmp_path: Path, number: int) -> None:
+    """A dead writer's segment with one settled request and one that was under way."""
+    data = frame(settled(number)) + frame(opened(number + 1))
+    hidden = tmp_path / "journal" / "made.tmp"
+    hidden.write_bytes(data)
+    hidden.rename(tmp_path / "journal" / f"journal-1-aa-{number:06d}.log")
+
+
+def outcomes(database: Path) -> list[str]:
+    connection = sqlite3.connect(database)
+    try:
+        return [row[0] for row in connection.execute("SELECT outcome FROM usage ORDER BY request_id")]
+    finally:
+        connection.close()
+
+
+async def until_loaded(database: Path, count: int) -> None:
+    async with asyncio.timeout(10):
+        while len(outcomes(database)) < count:
+            await asyncio.sleep(0.02)
+
+
+async def test_it_loads_what_dead_writers_left(process: DrainProcess, database: Path, tmp_path: Path) -> None:
+    leave(tmp_path, 1)
+    await until_loaded(database, 2)
+
+    assert outcomes(database) == ["ok", "lost"]
+    assert list((tmp_path / "journal").glob("journal-*")) == []
+
+
+async def test_g10_close_loads_the_rest_and_ends_it(
+    process: DrainProcess, database: Path, tmp_path: Path
+) -> None:
+    """When `close` returns everything is loaded and the host's lock is free."""
+    leave(tmp_path, 1)
+    await until_loaded(database, 2)
+    leave(tmp_path, 11)
+    await process.close()
+
+    assert len(outcomes(database)) == 4
+    next_one = Drainer(tmp_path / "journal", f"sqlite:///{database}")
+    assert next_one.drain()
+    next_one.release()
+
+
+async def test_a_killed_one_is_started_again(
+    process: DrainProcess,
+    database: Path,
+    tmp_path: Path,
+    troubles: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is noticed and told, and the new one goes on where the kernel freed the lock."""
+    monkeypatch.setattr(drain_process, "_RESTART_AFTER_S", 0.05)
+    leave(tmp_path, 1)
+    await until_loaded(database, 2)
+    watching = asyncio.create_task(process.watch())
+    first = process._process
+    assert first is not None
+    first.kill()
+    leave(tmp_path, 11)
+    await until_loaded(database, 4)
+    watching.cancel()
+    assert first.stdin is not None
+    first.stdin.close()
+
+    assert troubles == [-9]
+    assert process.restarts == 1
