@@ -94,4 +94,7 @@ def main() -> Any:
         return app(standalone_mode=True)
     except CliError as error:
         report(error)
-        sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        report(CliError(f"{where}{error.strerror or error}"))
+    sys.exit(1)

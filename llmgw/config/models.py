@@ -35,7 +35,7 @@ class TargetSettings(Section):
     """Name under `providers`; the tenant's own first, then the shared ones."""
     model: ModelName
     """The provider's name for the model."""
-    weight: int = Field(default=1, ge=0, le=1_000_000)
+    weight: int = Field(default=1, strict=True, ge=0, le=1_000_000)
     """Share of the traffic, for strategies that spread it."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from llmgw.config.section import Section
+from llmgw.config.section import Flag, Section
 
 
 class LoggingSettings(Section):
@@ -14,7 +14,7 @@ class LoggingSettings(Section):
 
 
 class ObservabilitySettings(Section):
-    prometheus: bool = True
+    prometheus: Flag = True
     """Serve `/metrics` on the admin listener."""
 
 

@@ -11,7 +11,7 @@ from llmgw.config.later import LATER_KINDS, REASON
 from llmgw.config.problems import nearest
 from llmgw.config.quantities import Count, Duration
 from llmgw.config.secret import Secret
-from llmgw.config.section import ConfigPath, Mistake, Section
+from llmgw.config.section import ConfigPath, Flag, Mistake, Section
 from llmgw.config.vendors import VENDORS
 from llmgw.wire.hosts import is_private_host
 
@@ -56,7 +56,7 @@ def is_proxy_url(text: str) -> bool:
 class Reach(Section):
     """How to get to an upstream over HTTP."""
 
-    allow_private: bool = False
+    allow_private: Flag = False
     """Allow loopback, private and link-local addresses."""
     proxy: Secret | None = None
     """HTTP proxy, `http://[user:password@]host:port`."""
@@ -167,7 +167,7 @@ class Echo(Section):
     """Pause before an answer begins."""
     tokens_per_second: Count = 0
     """Pace of streams; 0 for no pause between tokens."""
-    faults: bool = True
+    faults: Flag = True
     """Let requests script faults."""
 
 

@@ -38,6 +38,8 @@ def resolve_secrets(document: Document, sources: Iterable[SecretSource]) -> Docu
             if reference not in values and reference not in failed:
                 try:
                     found = by_scheme[reference.scheme].read(reference.locator)
+                except KeyError:
+                    failed[reference] = f"there is no source for {reference.scheme} secrets"
                 except SecretUnavailable as error:
                     failed[reference] = str(error)
                 else:

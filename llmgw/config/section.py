@@ -11,6 +11,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     PlainSerializer,
+    Strict,
     StringConstraints,
     ValidationInfo,
 )
@@ -38,6 +39,9 @@ def _from_config_file(path: Path, info: ValidationInfo) -> Path:
     path = path.expanduser()
     return path if base is None else Path(base) / path
 
+
+Flag = Annotated[bool, Strict()]
+"""`true` or `false`. Strict, because pydantic would take the text `off` for false."""
 
 ConfigPath = Annotated[
     Path, AfterValidator(_from_config_file), PlainSerializer(str, return_type=str, when_used="json")

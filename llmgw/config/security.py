@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from llmgw.config.section import Section, TenantName
+from llmgw.config.section import Flag, Section, TenantName
 
 
 class ApiKeySettings(Section):
-    enabled: bool = True
+    enabled: Flag = True
     """Take API keys, issued by `llmgw keys create` or declared under a tenant."""
 
 

@@ -26,8 +26,13 @@ _REFERENCES = (
     "skill_id",
     "item_reference",
 )
-_MARKS = (*(f'"{name}"'.encode() for name in _REFERENCES), b"\\u00")
-"""Bytes without which no reference can be in a body: a name can also be written with escapes."""
+_MARKS = {
+    Operation.CHAT: (b'"file_id"',),
+    Operation.RESPONSES: tuple(f'"{name}"'.encode() for name in _REFERENCES),
+}
+"""Bytes without which no reference can be in a body of the operations that have any."""
+_ESCAPED = b"\\u00"
+"""A name can also be written with escapes."""
 
 
 class KnownResponses:
@@ -60,11 +65,8 @@ class UpstreamState:
         responses = ex.endpoint.operation is Operation.RESPONSES
         if responses:
             self._check_previous(ex)
-        body = ex.body
-        for mark in _MARKS:
-            if mark in body:
-                self._check_references(ex, envelope)
-                break
+        if _may_refer(ex.body, _MARKS.get(ex.endpoint.operation, ())):
+            self._check_references(ex, envelope)
         return _Remember(self._known) if responses else None
 
     def _check_references(self, ex: Exchange, envelope: Envelope) -> None:
@@ -94,6 +96,14 @@ class UpstreamState:
         if self._known.tenant_of(previous) != ex.principal.tenant:
             # The same answer whether it is another tenant's or nobody's.
             raise NotFound(f"no response '{previous[:128]}' is known here", param="previous_response_id")
+
+
+def _may_refer(body: bytes, marks: tuple[bytes, ...]) -> bool:
+    for mark in marks:
+        if mark in body:
+            return True
+    # One byte is looked for ten times as fast as several.
+    return bool(marks) and b"\\" in body and _ESCAPED in body
 
 
 class _Remember:

@@ -44,7 +44,7 @@ class Origin:
     client_cert: str | None = None
     client_key: str | None = None
     allow_private: bool = False
-    max_connections: int = 1000
+    max_connections: int = 10_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,7 +174,6 @@ def _walk(raw: bytes, members: Mapping[str, bytes]) -> dict[str, tuple[int, int,
     spans = {}
     match = _open_brace.match(raw)
     at = match.end() if match else 0
-    view = memoryview(raw)
     for name, value in members.items():
         key = _key.match(raw, at)
         if key is None or _string(key[1]) != name:
@@ -182,7 +181,7 @@ def _walk(raw: bytes, members: Mapping[str, bytes]) -> dict[str, tuple[int, int,
         begin = key.end()
         end = begin + len(memoryview(value))
         after = _separator.match(raw, end)
-        if view[begin:end] != memoryview(value) or after is None:
+        if after is None or not raw.startswith(memoryview(value), begin):
             raise EnvelopeError(f"the body has a member twice: '{name}'")
         spans[name] = (at, begin, end)
         at = after.end()

@@ -49,7 +49,8 @@ def test_includes_are_relative_to_their_file(tmp_path: Path) -> None:
         {
             "llmgw.yaml": MAIN + "include: [more/first.yaml]\n",
             "more/first.yaml": "include: [second.yaml]\nmodels: {m: {targets: [{provider: e, model: x}]}}\n",
-            "more/second.yaml": "logging: {level: debug}\nprices: {overrides: {e/x: {input: 1 USD/M, output: 1 USD/M}}}\n",
+            "more/second.yaml": "logging: {level: debug}\n"
+            "prices: {overrides: {e/x: {input: 1 USD/M, output: 1 USD/M}}}\n",
         },
     )
 

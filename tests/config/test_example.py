@@ -1,0 +1,81 @@
+"""The example in the repository is complete and works."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from llmgw.config.document import Document
+from llmgw.config.load import load_document
+from llmgw.config.resolve import resolve_secrets, secrets_of
+from llmgw.config.secret import Secret
+from llmgw.config.section import Section
+from llmgw.config.source import MapNode, node_at, parse_yaml
+from llmgw.ports.secrets import FoundSecret
+from llmgw.secrets.env import EnvSource
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "config.example.yaml"
+OTHERS = sorted((ROOT / "examples").glob("*.yaml"))
+
+
+class Anything:
+    """A directory where every secret file is."""
+
+    scheme = "file"
+
+    def read(self, locator: str) -> FoundSecret:
+        return FoundSecret("x")
+
+
+@pytest.mark.parametrize("path", [EXAMPLE, *OTHERS], ids=lambda path: path.name)
+def test_examples_load(path: Path) -> None:
+    """Each is valid, and its secrets are references."""
+    document = load_document(path, {})
+
+    secrets: list[Secret] = [secret for _, secret in secrets_of(document)]
+    names = {reference.locator for secret in secrets for reference in secret.references}
+    assert all(secret.references for secret in secrets)
+    sources = [EnvSource(dict.fromkeys(names, "x")), Anything()]
+    assert resolve_secrets(document, sources)
+
+
+@pytest.mark.parametrize(
+    "section", ["server", "storage", "auth", "logging", "observability", "errors", "prices"]
+)
+def test_example_names_every_setting(section: str) -> None:
+    """A setting that is not in the example would not be found."""
+    root = parse_yaml(EXAMPLE.read_bytes(), "config.example.yaml")
+
+    def missing(settings: Section, path: tuple[str, ...]) -> list[str]:
+        node = node_at(root, path)
+        if not isinstance(node, MapNode):
+            return []
+        absent = [".".join((*path, name)) for name in type(settings).model_fields if name not in node.entries]
+        inner = [(name, getattr(settings, name)) for name in type(settings).model_fields]
+        return absent + [
+            found
+            for name, value in inner
+            if isinstance(value, Section)
+            for found in missing(value, (*path, name))
+        ]
+
+    document = load_document(EXAMPLE, {})
+    assert missing(getattr(document, section), (section,)) == []
+
+
+def test_example_names_every_section() -> None:
+    root = parse_yaml(EXAMPLE.read_bytes(), "config.example.yaml")
+
+    assert isinstance(root, MapNode)
+    assert set(root.entries) == set(Document.model_fields)
+
+
+def test_example_shows_the_defaults() -> None:
+    """What the example says of `server` is what holds without it."""
+    document = load_document(EXAMPLE, {})
+
+    assert document.server == type(document.server)()
+    assert document.logging == type(document.logging)()
+    assert document.auth == type(document.auth)()

@@ -1,0 +1,53 @@
+"""Public model names and their targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from llmgw.config.load import document_from_text
+
+ECHO = "version: 1\nproviders: {e: {kind: echo}}\n"
+
+
+def test_defaults() -> None:
+    model = document_from_text(
+        ECHO + "models: {'ft:gpt-4o:acme': {targets: [{provider: e, model: x}]}}"
+    ).models["ft:gpt-4o:acme"]
+
+    assert model.strategy == "priority"
+    assert model.targets[0].weight == 1
+    assert (model.timeouts.connect, model.timeouts.first_byte) == (5, 60)
+    assert (model.timeouts.idle, model.timeouts.total) == (60, 600)
+
+
+def test_several_targets_by_priority() -> None:
+    model = document_from_text(
+        ECHO
+        + "models: {m: {strategy: priority, targets: [{provider: e, model: x}, {provider: e, model: y}]}}"
+    ).models["m"]
+
+    assert [target.model for target in model.targets] == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    ("model", "refusal"),
+    [
+        ("strategy: weighted", 'models.m.strategy: strategy "weighted" is not available in this version'),
+        ("strategy: prioriti", 'no strategy named "prioriti" (known: priority); did you mean "priority"?'),
+        ("timeouts: {connect: off}", 'timeouts.connect: "off" is not a duration'),
+        ("timeouts: {total: 0s}", "must be more than zero"),
+        ("retry: {attempts: 3}", "models.m.retry: not available in this version"),
+        ("fallbacks: []", "models.m.fallbacks: not available in this version"),
+        ("targets: [{provider: e}]", "models.m.targets[0].model: is required"),
+        ("targets: [{provider: e, model: x, weight: -1}]", "greater than or equal to 0"),
+        ("targets: [{provider: e, model: x, weight: true}]", "weight: must be a whole number"),
+        ("targets: [e/x]", "models.m.targets[0]: must be a mapping"),
+    ],
+)
+def test_refused(model: str, refusal: str, refusals: Callable[..., list[str]]) -> None:
+    text = model if "targets" in model else f"{model}, targets: [{{provider: e, model: x}}]"
+    found = refusals(f"{ECHO}models: {{m: {{{text}}}}}")
+
+    assert any(refusal in line for line in found), found
