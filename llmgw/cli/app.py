@@ -91,7 +91,7 @@ def root() -> None:
 def main() -> Any:
     """Run the program. Exit codes: 0 done, 1 failed or refused, 2 misuse."""
     try:
-        return app(standalone_mode=True)
+        return app(prog_name="llmgw", standalone_mode=True)
     except CliError as error:
         report(error)
     except OSError as error:

@@ -26,6 +26,7 @@ from llmgw.engine.admit import admit
 from llmgw.engine.settle import outcome_of, request_report
 from llmgw.server.asgi import serve
 from llmgw.server.gateway import Gateway
+from llmgw.wire.headers import fields_of, pairs_of
 
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _MODELS = Endpoint("/v1/models", OPENAI, Operation.CHAT, "/models")
@@ -104,9 +105,7 @@ class Rest:
 
     def _exchange(self, request: Request, endpoint: Endpoint) -> Exchange:
         gateway = self._gateway
-        fields: dict[bytes, bytes] = {}
-        for name, value in request.headers.raw:
-            fields[name] = fields[name] + b", " + value if name in fields else value
+        fields = fields_of(request.headers.raw)
         peer = request.client.host if request.client else None
         gateway.road.meter.started()
         return gateway.exchange(endpoint, fields, b"", peer, gateway.road.loop.time())
@@ -143,14 +142,7 @@ class Rest:
         dialect = None if self._gateway.generation.flat_errors else dialect_of(request.scope["path"])
         reply = error_reply(error, dialect, ex.client_request_id or ex.request_id)
         response = Response(reply.body, reply.status)
-        response.raw_headers = [
-            *(
-                (name, value)
-                for name, _, value in (line.partition(b": ") for line in reply.head.split(b"\r\n"))
-                if name
-            ),
-            (b"content-length", b"%d" % len(reply.body)),
-        ]
+        response.raw_headers = [*pairs_of(reply.head), (b"content-length", b"%d" % len(reply.body))]
         return response
 
     def _end(self, ex: Exchange) -> None:

@@ -15,6 +15,7 @@ from llmgw.core.errors import GatewayError, RequestTimeout, RequestTooLarge
 from llmgw.core.operation import Endpoint
 from llmgw.ports.client import Flow
 from llmgw.server.gateway import Gateway
+from llmgw.wire.headers import fields_of, pairs_of
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -46,14 +47,14 @@ class AsgiClient:
     def send(self, status: int, head: bytes, body: bytes) -> None:
         if self.closed:
             return
-        headers = [*_header_pairs(head), (b"content-length", b"%d" % len(body))]
+        headers = [*pairs_of(head), (b"content-length", b"%d" % len(body))]
         self._queue({"type": "http.response.start", "status": status, "headers": headers})
         self._queue({"type": "http.response.body", "body": body})
         self.closed = True
 
     def start(self, status: int, head: bytes) -> None:
         if not self.closed:
-            self._queue({"type": "http.response.start", "status": status, "headers": _header_pairs(head)})
+            self._queue({"type": "http.response.start", "status": status, "headers": pairs_of(head)})
 
     def write(self, data: bytes) -> None:
         if not self.closed:
@@ -117,9 +118,7 @@ class AsgiClient:
 
 async def serve(gateway: Gateway, endpoint: Endpoint, scope: Message, receive: Receive, send: Send) -> None:
     """Answer one ASGI request to `endpoint`."""
-    fields: dict[bytes, bytes] = {}
-    for name, value in scope["headers"]:
-        fields[name] = fields[name] + b", " + value if name in fields else value
+    fields = fields_of(scope["headers"])
     peer = scope["client"][0] if scope.get("client") else None
     client = AsgiClient(endpoint, fields, peer, gateway.road.loop.time())
     pump = asyncio.ensure_future(client.pump(send))
@@ -168,12 +167,3 @@ async def _watch(receive: Receive, client: AsgiClient) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     client.lost()
-
-
-def _header_pairs(head: bytes) -> list[tuple[bytes, bytes]]:
-    pairs = []
-    for line in head.split(b"\r\n"):
-        name, colon, value = line.partition(b": ")
-        if colon:
-            pairs.append((name, value))
-    return pairs

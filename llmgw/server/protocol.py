@@ -23,6 +23,7 @@ from llmgw.core.errors import GatewayError, RequestTimeout, RequestTooLarge
 from llmgw.core.operation import Endpoint
 from llmgw.dialects.endpoints import ENDPOINTS
 from llmgw.server.direct import DirectClient
+from llmgw.wire.headers import fields_of
 
 _HOT: dict[bytes, Endpoint] = {path.encode(): endpoint for path, endpoint in ENDPOINTS.items()}
 _WRITE_HIGH_WATER = 128 * 1024
@@ -132,7 +133,7 @@ class GatewayProtocol(HttpToolsProtocol):
             return
         fields = dict(headers)
         if len(fields) != len(headers):
-            fields = _joined(headers)
+            fields = fields_of(headers)
         version = self.parser.get_http_version()
         client = DirectClient(
             self.transport,
@@ -277,11 +278,3 @@ class GatewayProtocol(HttpToolsProtocol):
         client.linger = True
         self._refused_at = self.loop.time()
         self.door.refuse(client, error)
-
-
-def _joined(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """Repeated headers as one list, as RFC 9110 section 5.3 reads them."""
-    fields: dict[bytes, bytes] = {}
-    for name, value in headers:
-        fields[name] = fields[name] + b", " + value if name in fields else value
-    return fields
