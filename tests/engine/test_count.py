@@ -29,6 +29,6 @@ def test_what_a_request_comes_to(body: dict[str, object], tokens: int) -> None:
 
 def test_a_body_that_only_passes_through_is_counted_as_text() -> None:
     """A number beyond what the codec holds goes upstream as it came, and is still counted."""
-    ex = exchange(b'{"model":"m","messages":[{"role":"user","content":"hi","n":1' + b"0" * 500 + b"}]}")
+    ex = exchange(b'{"model":"m","messages":[{"role":"user","content":"hi","n":1' + b"0" * 5000 + b"}]}")
 
     assert count(ex, None).input_tokens > 10
