@@ -25,6 +25,7 @@ from llmgw.stores.drain import INTERVAL_S, Drainer
 
 _LAST_ATTEMPTS_S = 10.0
 _RESTART_AFTER_S = 1.0
+_NICENESS = 10
 
 
 class DrainProcess:
@@ -96,4 +97,6 @@ def _ended(within_s: float) -> bool:
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # On a busy core the road goes first: journals can wait.
+    os.nice(_NICENESS)
     run(Path(sys.argv[1]), sys.argv[2], sys.argv[3])
