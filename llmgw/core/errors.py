@@ -11,7 +11,9 @@ GatewayError
 │   ├── MethodNotAllowed     405 method_not_allowed
 │   ├── RequestTimeout       408 request_timeout
 │   ├── RequestTooLarge      413 request_too_large
+│   ├── UriTooLong           414 uri_too_long
 │   ├── UnsupportedEncoding  415 unsupported_encoding
+│   ├── HeadersTooLarge      431 headers_too_large
 │   └── Misdirected          421 misdirected_request
 ├── LimitExceeded          429, with the seconds to wait
 ├── UpstreamError          the provider's fault; another target may do better
@@ -104,6 +106,16 @@ class RequestTimeout(ClientError):
 class RequestTooLarge(ClientError):
     status = 413
     code = "request_too_large"
+
+
+class UriTooLong(ClientError):
+    status = 414
+    code = "uri_too_long"
+
+
+class HeadersTooLarge(ClientError):
+    status = 431
+    code = "headers_too_large"
 
 
 class UnsupportedEncoding(ClientError):

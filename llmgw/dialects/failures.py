@@ -24,11 +24,13 @@ _OPENAI_TYPES = {
     405: "invalid_request_error",
     408: "invalid_request_error",
     413: "invalid_request_error",
+    414: "invalid_request_error",
     415: "invalid_request_error",
+    431: "invalid_request_error",
     421: "invalid_request_error",
     429: "rate_limit_error",
 }
-_NOT_RETRYABLE = frozenset({400, 401, 403, 404, 405, 413, 415, 421})
+_NOT_RETRYABLE = frozenset({400, 401, 403, 404, 405, 413, 414, 415, 421, 431})
 
 
 def error_body(error: GatewayError, dialect: str | None, request_id: str) -> bytes:

@@ -140,7 +140,7 @@ async def serve(gateway: Gateway, endpoint: Endpoint, scope: Message, receive: R
 
 
 async def _body(receive: Receive, fields: dict[bytes, bytes], gateway: Gateway) -> bytes:
-    limit = gateway.max_body
+    limit = gateway.limits.max_body
     too_large = RequestTooLarge(f"the body is larger than {limit} bytes")
     declared = fields.get(b"content-length", b"")
     if declared.isdigit() and int(declared) > limit:
@@ -148,7 +148,7 @@ async def _body(receive: Receive, fields: dict[bytes, bytes], gateway: Gateway) 
     pieces: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout(gateway.body_timeout_s):
+        async with asyncio.timeout(gateway.limits.body_timeout_s):
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":

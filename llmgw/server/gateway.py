@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Callable
 from email.utils import formatdate
 from typing import Protocol
@@ -11,16 +12,22 @@ from typing import Protocol
 from llmgw.core.errors import ClientGone, GatewayError
 from llmgw.core.exchange import Exchange
 from llmgw.core.ids import request_ids
-from llmgw.core.operation import Endpoint
+from llmgw.core.operation import Endpoint, Operation
 from llmgw.core.record import Progress
+from llmgw.dialects.endpoints import OPENAI, dialect_of
+from llmgw.dialects.failures import error_reply
 from llmgw.engine.generation import Generation
 from llmgw.engine.handle import fail, handle
 from llmgw.engine.road import Road
-from llmgw.engine.settle import request_report
+from llmgw.engine.settle import outcome_of, request_report
 from llmgw.engine.strand import Strand
 from llmgw.ports.client import Client
+from llmgw.server.direct import STATUS_LINES
+from llmgw.server.protocol import FrontDoor
 from llmgw.tokens.estimate import estimate_tokens
 
+UNREAD = Endpoint("unread", OPENAI, Operation.CHAT, "")
+"""Stands for the path of a request whose head was refused."""
 _CALLER_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}").fullmatch
 
 
@@ -65,18 +72,12 @@ class Gateway:
         self,
         road: Road,
         generation: Generation,
-        *,
-        max_body: int,
-        body_timeout_s: float,
-        write_idle_s: float,
-        keep_alive_s: float = 75.0,
+        limits: FrontDoor,
     ) -> None:
         self.road = road
         self.generation = generation
-        self.max_body = max_body
-        self.body_timeout_s = body_timeout_s
-        self.write_idle_s = write_idle_s
-        self.keep_alive_s = keep_alive_s
+        self.limits = limits
+        self._connections: Counter[str] = Counter()
         self.draining = False
         self.under_way: set[Strand] = set()
         self._next_id = request_ids()
@@ -100,6 +101,43 @@ class Gateway:
         report = request_report(ex, road.loop.time())
         road.meter.finished(report)
         road.log.write(report)
+
+    def refuse_head(self, path: str, error: GatewayError) -> bytes:
+        """The whole response to a head that is not read to its end."""
+        ex = self.exchange(UNREAD, {}, b"", None, self.road.loop.time())
+        ex.error = error
+        ex.status = error.status
+        ex.outcome = outcome_of(error)
+        road = self.road
+        road.meter.started()
+        report = request_report(ex, road.loop.time())
+        road.meter.finished(report)
+        road.log.write(report)
+        dialect = None if self.generation.flat_errors else dialect_of(path)
+        reply = error_reply(error, dialect, ex.request_id)
+        return b"%b%b%bconnection: close\r\ncontent-length: %d\r\n\r\n%b" % (
+            STATUS_LINES[reply.status],
+            self._date,
+            reply.head,
+            len(reply.body),
+            reply.body,
+        )
+
+    def admits(self, peer: str | None) -> bool:
+        """Whether one more connection from `peer` is taken. Loopback is exempt."""
+        if peer is None or peer == "::1" or peer.startswith("127."):
+            return True
+        if self._connections[peer] >= self.limits.connections_per_ip:
+            return False
+        self._connections[peer] += 1
+        return True
+
+    def gone(self, peer: str | None) -> None:
+        """A connection that was admitted has ended."""
+        if peer is not None and peer in self._connections:
+            self._connections[peer] -= 1
+            if self._connections[peer] <= 0:
+                del self._connections[peer]
 
     def date(self) -> bytes:
         return self._date

@@ -12,6 +12,7 @@ the connection instead of writing into it, and a client that stops reading is dr
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import httptools
@@ -19,7 +20,13 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from llmgw.core.errors import GatewayError, RequestTimeout, RequestTooLarge
+from llmgw.core.errors import (
+    GatewayError,
+    HeadersTooLarge,
+    RequestTimeout,
+    RequestTooLarge,
+    UriTooLong,
+)
 from llmgw.core.operation import Endpoint
 from llmgw.dialects.endpoints import ENDPOINTS
 from llmgw.server.direct import DirectClient
@@ -28,16 +35,29 @@ from llmgw.wire.headers import fields_of
 _HOT: dict[bytes, Endpoint] = {path.encode(): endpoint for path, endpoint in ENDPOINTS.items()}
 _WRITE_HIGH_WATER = 128 * 1024
 _LINGER_S = 5.0
+_FEW_HEADERS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class FrontDoor:
+    """What a client's connection may cost. Bytes, and seconds."""
+
+    header_timeout_s: float = 10.0
+    body_timeout_s: float = 60.0
+    write_idle_s: float = 30.0
+    keep_alive_s: float = 75.0
+    max_headers: int = 100
+    max_header_bytes: int = 32 * 1024
+    max_url: int = 8 * 1024
+    max_body: int = 32 * 1024 * 1024
+    connections_per_ip: int = 100
 
 
 class Door(Protocol):
     """What the protocol hands requests to."""
 
     draining: bool
-    max_body: int
-    body_timeout_s: float
-    write_idle_s: float
-    keep_alive_s: float
+    limits: FrontDoor
 
     def begin(self, client: DirectClient) -> None:
         """A request is whole: its headers in `fields`, its body in `body`."""
@@ -45,8 +65,17 @@ class Door(Protocol):
     def refuse(self, client: DirectClient, error: GatewayError) -> None:
         """A request cannot be read to its end."""
 
+    def refuse_head(self, path: str, error: GatewayError) -> bytes:
+        """The response to a head that is not read to its end; it is logged and counted."""
+
     def date(self) -> bytes:
         """The current `date` header line."""
+
+    def admits(self, peer: str | None) -> bool:
+        """Whether one more connection from `peer` is taken; if so it is counted until `gone`."""
+
+    def gone(self, peer: str | None) -> None:
+        """A connection that was admitted has ended."""
 
 
 class GatewayProtocol(HttpToolsProtocol):
@@ -65,15 +94,25 @@ class GatewayProtocol(HttpToolsProtocol):
         self._current: DirectClient | None = None
         self._ready: DirectClient | None = None
         self._refused_at: float | None = None
+        self._head_since: float | None = None
+        self._head_bytes = 0
+        self._fed = 0
+        self._admitted = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=_WRITE_HIGH_WATER)
         self.peer = self.client[0] if self.client else None
         self.idle_since = self.loop.time()
+        self._admitted = self.door.admits(self.peer)
+        if not self._admitted:
+            self._refused_at = self.idle_since
+            transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._receiving = None
+        if self._admitted:
+            self.door.gone(self.peer)
         super().connection_lost(exc)
         current = self._current
         if current is not None:
@@ -97,6 +136,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
         self.idle_since = None
+        self._fed = len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError:
@@ -109,6 +149,8 @@ class GatewayProtocol(HttpToolsProtocol):
             return
         except httptools.HttpParserUpgrade:
             self._unsupported_upgrade_warning()
+        if self._head_since is not None:
+            self._check_head(len(data))
         ready = self._ready
         if ready is not None:
             self._ready = None
@@ -119,10 +161,16 @@ class GatewayProtocol(HttpToolsProtocol):
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
+        self._head_since = self.loop.time()
+        self._head_bytes = 0
 
     def on_headers_complete(self) -> None:
+        self._head_since = None
         endpoint = _HOT.get(self.url)
         headers = self.headers
+        if self._refused_at is not None or self._is_too_large():
+            self._receiving = None
+            return
         if endpoint is None or self.parser.get_method() != b"POST":
             self._receiving = None
             url = self.url
@@ -156,8 +204,10 @@ class GatewayProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
             self.pipeline.appendleft((client, self.app))  # type: ignore[arg-type]
         length = fields.get(b"content-length")
-        if length is not None and int(length) > self.door.max_body:
-            self._refuse(client, RequestTooLarge(f"the body is larger than {self.door.max_body} bytes"))
+        if length is not None and int(length) > self.door.limits.max_body:
+            self._refuse(
+                client, RequestTooLarge(f"the body is larger than {self.door.limits.max_body} bytes")
+            )
         elif self.expect_100_continue and client is self._current:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -177,8 +227,10 @@ class GatewayProtocol(HttpToolsProtocol):
         if client.response_complete:
             return
         client.size += len(body)
-        if client.size > self.door.max_body:
-            self._refuse(client, RequestTooLarge(f"the body is larger than {self.door.max_body} bytes"))
+        if client.size > self.door.limits.max_body:
+            self._refuse(
+                client, RequestTooLarge(f"the body is larger than {self.door.limits.max_body} bytes")
+            )
         elif client.pieces is not None:
             client.pieces.append(body)
         elif client.body:
@@ -247,12 +299,56 @@ class GatewayProtocol(HttpToolsProtocol):
         if self._current is not None:
             self._current.resume_writing()
 
+    def _check_head(self, size: int) -> None:
+        """A head that is not complete yet may not grow for ever."""
+        limits = self.door.limits
+        self._head_bytes += size
+        if len(self.url) > limits.max_url:
+            self._refuse_head(UriTooLong(f"the URL is longer than {limits.max_url} bytes"))
+        elif self._head_bytes > limits.max_url + limits.max_header_bytes:
+            self._refuse_head(HeadersTooLarge(f"the headers are larger than {limits.max_header_bytes} bytes"))
+
+    def _is_too_large(self) -> bool:
+        """Whether a complete head is over a cap; it is refused then."""
+        limits = self.door.limits
+        headers = self.headers
+        if len(self.url) > limits.max_url:
+            self._refuse_head(UriTooLong(f"the URL is longer than {limits.max_url} bytes"))
+        elif len(headers) > limits.max_headers:
+            self._refuse_head(HeadersTooLarge(f"there are more than {limits.max_headers} headers"))
+        elif (self._head_bytes + self._fed > limits.max_header_bytes or len(headers) > _FEW_HEADERS) and sum(
+            len(name) + len(value) + 4 for name, value in headers
+        ) > limits.max_header_bytes:
+            self._refuse_head(HeadersTooLarge(f"the headers are larger than {limits.max_header_bytes} bytes"))
+        else:
+            return False
+        return True
+
+    def _refuse_head(self, error: GatewayError) -> None:
+        """Answer a head that goes too far, and take no more from this connection."""
+        self._head_since = None
+        self._receiving = None
+        if self._refused_at is not None:
+            return
+        self._refused_at = self.loop.time()
+        cycle: Any = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            self.transport.abort()
+            return
+        path = self.url[:256].decode("latin-1").partition("?")[0]
+        self.transport.write(self.door.refuse_head(path, error))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
     def check_deadlines(self, now: float) -> None:
         """Called each second: drop whoever has been silent, slow or deaf for too long."""
-        door = self.door
+        door = self.door.limits
         if self._refused_at is not None:
             if now - self._refused_at > _LINGER_S:
                 self.transport.abort()
+        elif self._head_since is not None:
+            if now - self._head_since > door.header_timeout_s:
+                self._refuse_head(RequestTimeout("the headers did not arrive in time"))
         elif self.idle_since is not None:
             if now - self.idle_since > door.keep_alive_s:
                 self.transport.close()

@@ -24,6 +24,7 @@ from llmgw.server.drain import drain
 from llmgw.server.gateway import Gateway
 from llmgw.server.listeners import Listener, admin_listener, bind, data_listener
 from llmgw.server.ops import OpsState, build_ops_app
+from llmgw.server.protocol import FrontDoor
 from llmgw.stores.drain_process import DrainProcess
 from llmgw.stores.journal import journal_bytes
 from llmgw.stores.keys import SqlKeyStore
@@ -143,9 +144,16 @@ async def _serve(document: Document, announce: Callable[[Bound], None], outlets:
     gateway = Gateway(
         road,
         build_generation(document, resources),
-        max_body=door.max_body,
-        body_timeout_s=door.body_timeout,
-        write_idle_s=door.write_idle,
+        FrontDoor(
+            door.header_timeout,
+            door.body_timeout,
+            door.write_idle,
+            max_headers=door.max_headers,
+            max_header_bytes=door.max_header_bytes,
+            max_url=door.max_url,
+            max_body=door.max_body,
+            connections_per_ip=door.connections_per_ip,
+        ),
     )
     key_store = SqlKeyStore(document.storage.url)
     keyring = Keyring(resources.keys, key_store, declared_keys(document), _key_trouble(outlets.events))

@@ -15,6 +15,7 @@ from llmgw.runtime.build import Resources, build_generation, build_road, declare
 from llmgw.server.app import build_app
 from llmgw.server.gateway import Gateway
 from llmgw.server.listeners import bind, data_listener
+from llmgw.server.protocol import FrontDoor
 from llmgw.stores.memory import MemoryJournal
 from llmgw.transport.http import HttpTransport
 from tests.fakes.raw_client import Answer, RawClient, request
@@ -95,9 +96,7 @@ class RunningGateway:
         self.gateway = Gateway(
             self.road,
             build_generation(document, resources),
-            max_body=self._max_body,
-            body_timeout_s=5,
-            write_idle_s=30,
+            FrontDoor(body_timeout_s=5, max_body=self._max_body),
         )
         self._transport = resources.transport
         sock = bind("test", "127.0.0.1", 0)

@@ -251,6 +251,39 @@ async def test_b03_a_slow_body_times_out(gateway: RunningGateway) -> None:
     assert (answer.status, answer.json["error"]["code"]) == (408, "request_timeout")
 
 
+@pytest.mark.parametrize(
+    ("head", "status", "code"),
+    [
+        (b"GET /v1/" + b"x" * 9000 + b" HTTP/1.1\r\nhost: a\r\n\r\n", 414, "uri_too_long"),
+        (b"GET /v1/" + b"x" * 1_000_000, 414, "uri_too_long"),
+        (b"GET /v1/x HTTP/1.1\r\nhost: a\r\n" + b"a: b\r\n" * 200 + b"\r\n", 431, "headers_too_large"),
+        (b"GET /v1/x HTTP/1.1\r\nhost: a\r\nx: " + b"y" * 36_000 + b"\r\n\r\n", 431, "headers_too_large"),
+        (b"POST /v1/chat/completions HTTP/1.1\r\nx: " + b"y" * 2_000_000, 431, "headers_too_large"),
+    ],
+    ids=range(5),
+)
+async def test_a08_a09_heads_over_a_cap(gateway: RunningGateway, head: bytes, status: int, code: str) -> None:
+    client = await gateway.connect()
+    client.writer.write(head)
+
+    answer = await client.read_answer()
+
+    assert (answer.status, answer.json["error"]["code"]) == (status, code)
+    assert answer.headers["connection"] == "close"
+    assert gateway.reports[-1].status == status
+
+
+async def test_b01_a_slow_head_times_out(gateway: RunningGateway) -> None:
+    client = await gateway.connect()
+    await client.send(b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\nx: ")
+    await asyncio.sleep(0.05)
+
+    gateway.listener.check_deadlines(asyncio.get_running_loop().time() + 11)
+
+    answer = await client.read_answer()
+    assert (answer.status, answer.json["error"]["code"]) == (408, "request_timeout")
+
+
 async def test_b09_compressed_bodies_are_refused(gateway: RunningGateway) -> None:
     answer = await gateway.ask(b"\x1f\x8b\x08", headers={"content-encoding": "gzip"})
 
@@ -388,3 +421,18 @@ async def test_g14_many_endings_leave_nothing_held(
     assert len(opened) == len(gateway.records)
     assert len({record.request_id for record in gateway.records}) == len(opened)
     assert gateway.heard.inside == 0
+
+
+def _admitted(gateway: RunningGateway, peer: str, count: int) -> int:
+    return sum(gateway.gateway.admits(peer) for _ in range(count))
+
+
+async def test_b02_connections_of_one_address_are_capped(gateway: RunningGateway) -> None:
+    """Loopback is exempt; a connection that ends makes room for another."""
+    assert _admitted(gateway, "10.0.0.1", 150) == 100
+    assert _admitted(gateway, "10.0.0.2", 1) == 1
+    assert _admitted(gateway, "127.0.0.5", 150) == 150
+
+    gateway.gateway.gone("10.0.0.1")
+
+    assert _admitted(gateway, "10.0.0.1", 5) == 1
