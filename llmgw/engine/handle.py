@@ -13,7 +13,7 @@ from llmgw.engine.body import OFF_LOOP_BYTES, open_body
 from llmgw.engine.count import count
 from llmgw.engine.generation import Generation
 from llmgw.engine.road import Road
-from llmgw.engine.settle import is_uncounted, outcome_of, settle
+from llmgw.engine.settle import blame, is_uncounted, settle
 from llmgw.ports.client import Client
 from llmgw.ports.policy import Ticket
 
@@ -55,9 +55,7 @@ def fail(ex: Exchange, client: Client, error: Exception) -> None:
     known = (
         error if isinstance(error, GatewayError) else Fault("something went wrong here", detail=repr(error))
     )
-    ex.error = known
-    ex.outcome = outcome_of(known)
-    ex.status = known.status
+    blame(ex, known)
     if isinstance(known, ClientGone):
         return
     if ex.first_byte is not None:

@@ -14,7 +14,7 @@ from llmgw.tokens.prices import PriceTable
 
 @dataclass(slots=True, eq=False)
 class Road:
-    """clock: monotonic seconds, the event loop's own.
+    """loop: its clock is the road's, in monotonic seconds.
 
     prices: what tokens cost, for a tenant.
     streams: what is being streamed now, by request id, for the journal's progress entries.
@@ -26,7 +26,3 @@ class Road:
     log: RequestLog
     prices: Callable[[str], PriceTable]
     streams: dict[str, StreamTap] = field(default_factory=dict)
-
-    @property
-    def clock(self) -> Callable[[], float]:
-        return self.loop.time

@@ -41,9 +41,21 @@ def settle(ex: Exchange, tickets: list[Ticket], road: Road) -> None:
     now = road.loop.time()
     if ex.at_ns:
         road.journal.settle(record(ex, now))
+    tell(ex, road, now)
+
+
+def tell(ex: Exchange, road: Road, now: float) -> None:
+    """Count the request and log its line."""
     report = request_report(ex, now)
     road.meter.finished(report)
     road.log.write(report)
+
+
+def blame(ex: Exchange, error: GatewayError) -> None:
+    """Have the request end with `error`."""
+    ex.error = error
+    ex.outcome = outcome_of(error)
+    ex.status = error.status
 
 
 def price(ex: Exchange) -> None:

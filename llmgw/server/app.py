@@ -23,7 +23,7 @@ from llmgw.core.reply import Reply
 from llmgw.dialects.endpoints import ENDPOINTS, OPENAI, dialect_of
 from llmgw.dialects.failures import error_reply
 from llmgw.engine.admit import admit
-from llmgw.engine.settle import outcome_of, request_report
+from llmgw.engine.settle import blame, tell
 from llmgw.server.asgi import serve
 from llmgw.server.gateway import Gateway
 from llmgw.wire.headers import fields_of, pairs_of
@@ -135,9 +135,7 @@ class Rest:
         )
 
     def _refuse(self, request: Request, ex: Exchange, error: GatewayError) -> Response:
-        ex.error = error
-        ex.status = error.status
-        ex.outcome = outcome_of(error)
+        blame(ex, error)
         self._end(ex)
         dialect = None if self._gateway.generation.flat_errors else dialect_of(request.scope["path"])
         reply = error_reply(error, dialect, ex.client_request_id or ex.request_id)
@@ -147,9 +145,7 @@ class Rest:
 
     def _end(self, ex: Exchange) -> None:
         road = self._gateway.road
-        report = request_report(ex, road.loop.time())
-        road.meter.finished(report)
-        road.log.write(report)
+        tell(ex, road, road.loop.time())
 
 
 def _model(name: str) -> dict[str, Any]:

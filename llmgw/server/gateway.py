@@ -19,7 +19,7 @@ from llmgw.dialects.failures import error_reply
 from llmgw.engine.generation import Generation
 from llmgw.engine.handle import fail, handle
 from llmgw.engine.road import Road
-from llmgw.engine.settle import outcome_of, request_report
+from llmgw.engine.settle import blame, tell
 from llmgw.engine.strand import Strand
 from llmgw.ports.client import Client
 from llmgw.server.direct import STATUS_LINES
@@ -98,21 +98,14 @@ class Gateway:
         road = self.road
         road.meter.started()
         fail(ex, client, error)
-        report = request_report(ex, road.loop.time())
-        road.meter.finished(report)
-        road.log.write(report)
+        tell(ex, road, road.loop.time())
 
     def refuse_head(self, path: str, error: GatewayError) -> bytes:
         """The whole response to a head that is not read to its end."""
         ex = self.exchange(UNREAD, {}, b"", None, self.road.loop.time())
-        ex.error = error
-        ex.status = error.status
-        ex.outcome = outcome_of(error)
-        road = self.road
-        road.meter.started()
-        report = request_report(ex, road.loop.time())
-        road.meter.finished(report)
-        road.log.write(report)
+        blame(ex, error)
+        self.road.meter.started()
+        tell(ex, self.road, self.road.loop.time())
         dialect = None if self.generation.flat_errors else dialect_of(path)
         reply = error_reply(error, dialect, ex.request_id)
         return b"%b%b%bconnection: close\r\ncontent-length: %d\r\n\r\n%b" % (

@@ -263,7 +263,7 @@ def _has_listed_prices(document: Document) -> bool:
 def _spare_the_collector() -> None:
     """What was made so far stays; what requests make is freed without the cycle collector.
 
-    Measured at 64 connections: 5 % of a request's CPU went to looking through live objects.
+    A profile at 64 connections showed the collector looking through live objects at every turn.
     """
     gc.collect()
     gc.freeze()
