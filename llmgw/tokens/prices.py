@@ -18,9 +18,23 @@ from collections.abc import Mapping
 from fnmatch import translate
 
 from llmgw.tokens.catalogue import Quote, load, quote
-from llmgw.tokens.unit_prices import TokenCounts, UnitPrices, cost_nano_usd, parse_unit_prices
+from llmgw.tokens.unit_prices import (
+    TokenCounts,
+    UnitPrices,
+    cost_nano_usd,
+    parse_unit_prices,
+    worst_cost_nano_usd,
+)
 
-__all__ = ["PriceTable", "TokenCounts", "UnitPrices", "cost_nano_usd", "load", "parse_unit_prices"]
+__all__ = [
+    "PriceTable",
+    "TokenCounts",
+    "UnitPrices",
+    "cost_nano_usd",
+    "load",
+    "parse_unit_prices",
+    "worst_cost_nano_usd",
+]
 
 MAX_REMEMBERED = 4096
 _FOREVER = (float("-inf"), float("inf"))

@@ -151,6 +151,20 @@ def cost_nano_usd(prices: UnitPrices, usage: TokenCounts) -> int | None:
     return _rounded(total)
 
 
+def worst_cost_nano_usd(prices: UnitPrices, input_tokens: int, output_tokens: int) -> int | None:
+    """The most that so many tokens can cost, whatever classes they turn out to be in."""
+    prices = prices.for_input(input_tokens)
+    worst = UnitPrices(
+        input=_dearest(prices.input, prices.cache_write), output=_dearest(prices.output, prices.reasoning)
+    )
+    cost = _plain_cost(worst, input_tokens, output_tokens)
+    return None if cost is None else cost + prices.per_request
+
+
+def _dearest(whole: int | None, part: int | None) -> int | None:
+    return whole if whole is None or part is None else max(whole, part)
+
+
 def _plain_cost(prices: UnitPrices, input_tokens: int, output_tokens: int) -> int | None:
     """The common case: nothing but fresh input and an answer."""
     total = 0

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tests.bench import estimates
 from tests.bench.figures import Figure, render_object, render_table
 from tests.bench.machine import describe, is_in_memory
 from tests.bench.scenarios import SCENARIOS
@@ -23,11 +24,17 @@ from tests.bench.stage import Bench
 from tests.bench.subject import Gateway, Nginx, Subject, knows_limits
 
 ROOT = Path(__file__).resolve().parents[2]
+ESTIMATES = "estimates"
 
 
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("scenarios", nargs="*", metavar="scenario", help=f"of {', '.join(SCENARIOS)} (all)")
+    parser.add_argument(
+        "scenarios",
+        nargs="*",
+        metavar="scenario",
+        help=f"of {', '.join(SCENARIOS)} (all); or {ESTIMATES}, alone",
+    )
     parser.add_argument("--subject", choices=("llmgw", "nginx"), default="llmgw", help="nginx: try the bench")
     parser.add_argument(
         "--gateway-command",
@@ -46,7 +53,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--keep", action="store_true", help="leave the files, logs among them")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     options = parser.parse_args()
-    for name in options.scenarios:
+    for name in options.scenarios if options.scenarios != [ESTIMATES] else ():
         if name not in SCENARIOS:
             parser.error(f"no scenario {name!r}; there are {', '.join(SCENARIOS)}")
     if not 1 <= options.rounds <= 50 or not 1 <= options.seconds <= 60:
@@ -60,6 +67,8 @@ def parse_options() -> argparse.Namespace:
 
 def main() -> int:
     options = parse_options()
+    if options.scenarios == [ESTIMATES]:
+        return compare_estimates()
     console = Console(stderr=True, highlight=False)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     os.sched_setaffinity(0, {options.load_cpu})
@@ -117,6 +126,14 @@ def main() -> int:
         options.json.write_text(json.dumps(document, indent=2) + "\n")
     missed = any(figure.met is False for figure in figures)
     return 1 if failures or missed else 0
+
+
+def compare_estimates() -> int:
+    """Print the guesses of tokens beside the counts; needs no proxy and no load."""
+    results = estimates.measure()
+    wide = Console() if sys.stdout.isatty() else Console(width=132)
+    wide.print(estimates.render(results))
+    return 0 if estimates.passed(results) else 1
 
 
 class _Kept:
