@@ -54,6 +54,8 @@ THIRD_PARTY = {
     "click": {"cli"},
     "rich": {"cli", "telemetry", "server"},
     "prometheus_client": {"telemetry"},
+    "httpx2": {"telemetry"},
+    "anyio": {"telemetry"},
 }
 
 

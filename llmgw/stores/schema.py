@@ -65,6 +65,15 @@ keys = Table(
     Index("keys_tenant", "tenant"),
 )
 
+alerts_told = Table(
+    "alerts_told",
+    metadata,
+    Column("balance", Text, primary_key=True),
+    Column("threshold_ppm", BigInteger, primary_key=True),
+    Column("at_s", BigInteger, nullable=False),
+    Index("alerts_told_at", "at_s"),
+)
+
 meta = Table(
     "meta",
     metadata,

@@ -11,7 +11,7 @@ from enum import Enum
 
 from llmgw.stores.sqlite import DatabaseProblem, connect, database_path
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 """Every revision this program knows, oldest first. The scripts are in `migrations/versions`."""
 HEAD = REVISIONS[-1]
 
@@ -37,6 +37,10 @@ CREATE TABLE usage (
     PRIMARY KEY (seq), UNIQUE (request_id));
 CREATE INDEX usage_at ON usage (at_ns);
 CREATE INDEX usage_tenant_at ON usage (tenant, at_ns);
+CREATE TABLE alerts_told (
+    balance TEXT NOT NULL, threshold_ppm BIGINT NOT NULL, at_s BIGINT NOT NULL,
+    PRIMARY KEY (balance, threshold_ppm));
+CREATE INDEX alerts_told_at ON alerts_told (at_s);
 """
 
 

@@ -11,13 +11,13 @@ from alembic.migration import MigrationContext
 
 from llmgw.stores.migrate import SCRIPTS, migrate, refuse_unusable
 from llmgw.stores.schema import metadata
-from llmgw.stores.schema_version import SchemaState, create_schema, schema_revision, schema_state
+from llmgw.stores.schema_version import HEAD, SchemaState, create_schema, schema_revision, schema_state
 from llmgw.stores.sql import open_engine
 from llmgw.stores.sqlite import DatabaseProblem
 
-_SECOND = """
-revision = "0002"
-down_revision = "0001"
+_NEXT = """
+revision = "next"
+down_revision = "{head}"
 branch_labels = None
 depends_on = None
 
@@ -74,6 +74,22 @@ def test_migrating_twice_changes_nothing(url: str) -> None:
     assert shape(url) == before
 
 
+def test_an_older_schema_is_brought_up_and_keeps_its_rows(url: str, tmp_path: Path) -> None:
+    """What the first release made becomes what a first start makes now."""
+    migrate(url, to="0001")
+    connection = sqlite3.connect(url.removeprefix("sqlite:///"))
+    with connection:
+        connection.execute("UPDATE meta SET value = 7")
+    connection.close()
+    assert schema_state(url) is SchemaState.BEHIND
+
+    migrate(url)
+
+    quick = f"sqlite:///{tmp_path}/quick.db"
+    create_schema(quick)
+    assert shape(url) == {**shape(quick), "meta rows": [("keys_changed_seq", 7)]}
+
+
 def test_two_at_once_both_succeed(url: str) -> None:
     failures: list[BaseException] = []
 
@@ -97,7 +113,7 @@ def test_two_at_once_both_succeed(url: str) -> None:
 def newer_scripts(tmp_path: Path, last: str) -> Path:
     scripts = tmp_path / "scripts"
     shutil.copytree(SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
-    (scripts / "versions" / "0002_second.py").write_text(_SECOND.format(last=last))
+    (scripts / "versions" / "next.py").write_text(_NEXT.format(head=HEAD, last=last))
     return scripts
 
 
@@ -106,15 +122,15 @@ def test_m16_a_migration_that_fails_halfway_leaves_the_old_schema(url: str, tmp_
     before = shape(url)
 
     with pytest.raises(DatabaseProblem, match="was not migrated"):
-        migrate(url, newer_scripts(tmp_path, "ALTER TABLE nothing ADD COLUMN x TEXT"), "0002")
+        migrate(url, newer_scripts(tmp_path, "ALTER TABLE nothing ADD COLUMN x TEXT"), "next")
 
     assert shape(url) == before
 
 
 def test_m16_a_database_of_a_newer_program_is_refused(url: str, tmp_path: Path) -> None:
     create_schema(url)
-    migrate(url, newer_scripts(tmp_path, "SELECT 1"), "0002")
-    assert schema_revision(url) == "0002"
+    migrate(url, newer_scripts(tmp_path, "SELECT 1"), "next")
+    assert schema_revision(url) == "next"
 
     with pytest.raises(DatabaseProblem, match="newer llmgw"):
         migrate(url)

@@ -77,9 +77,9 @@ def test_m16_a_newer_schema_is_ahead(url: str) -> None:
     assert schema_state(url) is SchemaState.AHEAD
 
 
-def test_an_older_known_schema_is_behind(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_older_known_schema_is_behind(url: str) -> None:
     create_schema(url)
-    monkeypatch.setattr("llmgw.stores.schema_version.HEAD", "0002")
+    change(url, "UPDATE alembic_version SET version_num = '0001'")
 
     assert schema_state(url) is SchemaState.BEHIND
 
@@ -103,7 +103,7 @@ def test_a_file_that_is_no_database_is_a_problem(tmp_path: Path) -> None:
 def test_a_start_loads_neither_sqlalchemy_nor_alembic(url: str) -> None:
     """What `serve` needs of this package costs it milliseconds."""
     code = (
-        "import sys; from llmgw.stores import drain, journal, keys, schema_version; "
+        "import sys; from llmgw.stores import alerts, drain, journal, keys, schema_version; "
         f"schema_version.create_schema({url!r}); schema_version.schema_state({url!r}); "
         "print(sorted({'sqlalchemy', 'alembic', 'pydantic'} & set(sys.modules)))"
     )
