@@ -21,7 +21,7 @@ def test_the_example_configuration_is_valid() -> None:
     assert document.warnings == ()
 
 
-@pytest.mark.parametrize("section", ["server", "storage"])
+@pytest.mark.parametrize("section", ["server", "storage", "alerts"])
 def test_the_example_shows_the_defaults(section: str) -> None:
     """Where the example does not say otherwise, its values are the defaults."""
     shown = load_document(ROOT / "config.example.yaml", {}).model_dump()[section]
@@ -30,3 +30,18 @@ def test_the_example_shows_the_defaults(section: str) -> None:
     ).model_dump()[section]
 
     assert shown == default
+
+
+def test_the_example_limits_somebody_at_every_place() -> None:
+    """A tenant, a user and a key each have a rule of their own."""
+    document = load_document(ROOT / "config.example.yaml", {})
+
+    limits = {rule.scope for rule in document.limit_rules("acme", "alice@acme.test", None)}
+    assert limits == {"", "tenant:acme", "user:acme/alice@acme.test"}
+    assert "key:acme/ci" in {rule.scope for rule in document.limit_rules("acme", "ci-bot", "ci")}
+    assert {rule.scope for rule in document.all_quota_rules()} == {
+        "",
+        "tenant:acme",
+        "user:acme/alice@acme.test",
+        "key:acme/ci",
+    }

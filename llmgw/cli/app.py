@@ -34,6 +34,8 @@ COMMANDS: dict[str, Entry] = {
     "config": Entry("llmgw.cli.config:app", "Check and show the configuration.", group=True),
     "keys": Entry("llmgw.cli.keys:app", "Issue, list, rotate and revoke API keys.", group=True),
     "usage": Entry("llmgw.cli.usage:app", "Report what was used, by whom and for how much.", group=True),
+    "quota": Entry("llmgw.cli.quota:app", "Show what is left of quotas and budgets.", group=True),
+    "limits": Entry("llmgw.cli.limits:app", "Show rate limits and how they stand.", group=True),
     "db": Entry("llmgw.cli.db:app", "Migrate the database and show its state.", group=True),
     "bench": Entry("llmgw.cli.bench:bench", "Measure a gateway's speed."),
     "version": Entry("llmgw.cli.version:version", "Print the version."),

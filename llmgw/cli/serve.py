@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,10 @@ def serve(
         bool,
         typer.Option("--demo", help="Run on a built-in provider: no account, no network, no configuration."),
     ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, help="Processes that serve side by side.", show_default="server.workers"),
+    ] = None,
 ) -> None:
     """Run the gateway.
 
@@ -36,6 +41,9 @@ def serve(
     )
     from llmgw.stores.sqlite import DatabaseProblem
 
+    if workers is not None:
+        # As if the caller had exported it, so that it is checked and shown like any override.
+        os.environ["LLMGW_SERVER__WORKERS"] = str(workers)
     trial: Demo | None = prepare_demo(Path("llmgw-demo")) if demo else None
     document = load(trial.config if trial is not None else config)
     level = document.logging.level

@@ -13,7 +13,7 @@ import typer
 
 from llmgw.cli.database import drain, engine
 from llmgw.cli.output import Format, FormatOption, Row, emit
-from llmgw.cli.session import ConfigOption, load_unresolved
+from llmgw.cli.session import CliError, ConfigOption, load_unresolved
 
 if TYPE_CHECKING:
     from llmgw.config.document import Document
@@ -114,6 +114,29 @@ def tail(
                     _print(rows, format)
         except KeyboardInterrupt:
             return
+
+
+@app.command()
+def verify(config: ConfigOption = _CONFIG, format: FormatOption = Format.TABLE) -> None:
+    """Check that every balance of the running gateway is the sum of its records, to the unit.
+
+    Exits with 1 and lists the balances that are not. Requests may go on meanwhile.
+    """
+    from llmgw.cli.gateway import ask
+
+    document = load_unresolved(config)
+    found = ask(document, "verify")
+    if found is None:
+        raise CliError(
+            "no gateway runs on this data_dir; its balances are made from the records when it starts"
+        )
+    wrong = found["differences"]
+    if format is Format.TABLE and not wrong:
+        print(f"{found['balances']} balances equal the sum of their records")
+    else:
+        emit(wrong, ("balance", "counter", "records", "difference"), format)
+    if wrong:
+        raise typer.Exit(1)
 
 
 def _print(rows: list[dict[str, object]], format: Format) -> None:

@@ -7,22 +7,25 @@ it is not this package's business; the questions a compiler asks are answered he
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import Literal
 
 from pydantic import Field, PrivateAttr, field_validator
 
+from llmgw.config.limits import LimitRule, LimitsSettings, rules_in_effect
 from llmgw.config.models import ModelSettings
 from llmgw.config.observability import ErrorSettings, LoggingSettings, ObservabilitySettings
 from llmgw.config.prices import PricesSettings
 from llmgw.config.problems import Path, Place, Problem
 from llmgw.config.providers import ProviderSettings
+from llmgw.config.quotas import AlertsSettings, QuotaRule, QuotaSettings, most_specific, rule_of
 from llmgw.config.section import ModelName, ProviderName, Section, TenantName
 from llmgw.config.security import AuthSettings
 from llmgw.config.server import ServerSettings
 from llmgw.config.source import MapNode, Node, place_of
 from llmgw.config.storage import StorageSettings
-from llmgw.config.tenants import TenantSettings
+from llmgw.config.tenants import KeySettings, TenantSettings, UserSettings
 
 DEFAULT_TENANT = "default"
 
@@ -38,6 +41,11 @@ class Document(Section):
     """Upstream accounts shared by all tenants, by name."""
     models: dict[ModelName, ModelSettings] = Field(default_factory=dict)
     """Public model names. Absent: every model name is passed to the only provider."""
+    limits: LimitsSettings = LimitsSettings()
+    """How much may pass in a window, at each level."""
+    quotas: tuple[QuotaSettings, ...] = ()
+    """How much may be used in a period of the calendar."""
+    alerts: AlertsSettings = AlertsSettings()
     auth: AuthSettings = AuthSettings()
     logging: LoggingSettings = LoggingSettings()
     observability: ObservabilitySettings = ObservabilitySettings()
@@ -100,3 +108,49 @@ class Document(Section):
             return None
         names = {**self.tenants[tenant].providers, **self.providers}
         return next(iter(names), None)
+
+    def limit_rules(self, tenant: str, user: str | None, key_id: str | None) -> tuple[LimitRule, ...]:
+        """The limits in effect for a principal, at every level but `concurrency`.
+
+        Names that the file does not have are those without an override.
+        """
+        places = self._places(tenant, user, key_id)
+        return rules_in_effect(self.limits, ((scope, settings.limits) for scope, settings in places))
+
+    def quota_rules(self, tenant: str, user: str | None, key_id: str | None) -> tuple[QuotaRule, ...]:
+        """The quotas that concern a principal, for all models.
+
+        Those per user and per key are among them also where the principal has none.
+        """
+        whose = {"", f"tenant:{tenant}"}
+        whose |= {f"user:{tenant}/{user}"} if user is not None else set()
+        whose |= {f"key:{tenant}/{key_id}"} if key_id is not None else set()
+        rules = [rule_of(quota, quota.scope) for quota in self.quotas if quota.scope in whose]
+        for scope, settings in self._places(tenant, user, key_id):
+            rules += (rule_of(quota, scope) for quota in settings.quotas)
+        return most_specific(rules)
+
+    def all_quota_rules(self) -> tuple[QuotaRule, ...]:
+        """Every quota of the file, whomever it concerns."""
+        rules = [rule_of(quota, quota.scope) for quota in self.quotas]
+        for name, tenant in self.tenants.items():
+            rules += (rule_of(quota, f"tenant:{name}") for quota in tenant.quotas)
+            for user, person in tenant.users.items():
+                rules += (rule_of(quota, f"user:{name}/{user}") for quota in person.quotas)
+            for key in tenant.keys:
+                rules += (rule_of(quota, f"key:{name}/{key.id}") for quota in key.quotas)
+        return tuple(rules)
+
+    def _places(
+        self, tenant: str, user: str | None, key_id: str | None
+    ) -> Iterator[tuple[str, TenantSettings | UserSettings | KeySettings]]:
+        """Where a principal's own limits and quotas are, with their scope; the most specific last."""
+        settings = self.tenants.get(tenant)
+        if settings is None:
+            return
+        yield f"tenant:{tenant}", settings
+        if user is not None and user in settings.users:
+            yield f"user:{tenant}/{user}", settings.users[user]
+        key = next((key for key in settings.keys if key.id == key_id), None)
+        if key is not None:
+            yield f"key:{tenant}/{key.id}", key

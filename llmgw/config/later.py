@@ -1,6 +1,6 @@
 """Names of the configuration's shape that this version does not act on yet.
 
-Accepting a limit and not applying it would be worse than refusing it, so these are refused by
+Accepting a rule and not applying it would be worse than refusing it, so these are refused by
 name. A row leaves the table when its feature arrives.
 """
 
@@ -14,9 +14,6 @@ from llmgw.config.source import ListNode, MapNode, Node
 _PATTERNS = (
     "secrets",
     "routes",
-    "limits",
-    "quotas",
-    "alerts",
     "admin",
     "idempotency",
     "cache",
@@ -41,17 +38,11 @@ _PATTERNS = (
     "models.*.cache",
     "models.*.redaction",
     "tenants.*.routes",
-    "tenants.*.limits",
-    "tenants.*.quotas",
     "tenants.*.cache",
     "tenants.*.idempotency",
     "tenants.*.redaction",
     "tenants.*.retention",
     "tenants.*.logging",
-    "tenants.*.users.*.limits",
-    "tenants.*.users.*.quotas",
-    "tenants.*.keys.*.limits",
-    "tenants.*.keys.*.quotas",
 )
 
 LATER: tuple[tuple[str, ...], ...] = (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path as FilePath
 
 from pydantic import ValidationError
@@ -16,9 +16,11 @@ from llmgw.config.document import Document
 from llmgw.config.environment import overlay, overrides
 from llmgw.config.include import Includes, read, shown
 from llmgw.config.later import REASON, take_later
+from llmgw.config.limits import problems_of_limits
 from llmgw.config.mistakes import problems_of
-from llmgw.config.names import problems_of_names
-from llmgw.config.problems import ConfigError, problem_at
+from llmgw.config.names import problems_of_names, warnings_of_names
+from llmgw.config.problems import ConfigError, Path, Problem, problem_at
+from llmgw.config.quotas import problems_of_quotas
 from llmgw.config.source import MapNode, Node, parse_yaml, place_of, plain
 
 
@@ -52,6 +54,8 @@ def _build(data: bytes | str, path: FilePath, environ: Mapping[str, str]) -> Doc
     later = list(take_later(root))
     problems += [problem_at(place_of(root, at), at, REASON) for at in later]
     problems += problems_of_names(root)
+    problems += problems_of_limits(root)
+    problems += problems_of_quotas(root)
     contents = {name: value for name, value in plain(root).items() if value is not None}
     contents.setdefault("storage", {})
     try:
@@ -66,7 +70,19 @@ def _build(data: bytes | str, path: FilePath, environ: Mapping[str, str]) -> Doc
     document._files = tuple(includes.files)
     document._root = root
     document._generation = _digest(contents)
+    document._warnings = tuple(_warnings(document, root))
     return document
+
+
+def _warnings(document: Document, root: Node) -> Iterator[Problem]:
+    yield from warnings_of_names(root)
+    if document.limits.ip_apply_to == "all" and document.server.sees_one_address:
+        path: Path = ("server", "listen")
+        reason = (
+            "limits.per_ip takes everybody behind a load balancer or NAT for one address;"
+            " set server.trusted_proxies, or apply_to: unauthenticated under limits.per_ip"
+        )
+        yield problem_at(place_of(root, path), path, reason)
 
 
 def _digest(contents: object) -> str:

@@ -1,7 +1,7 @@
 """From what pydantic refused to problems in the operator's file.
 
 pydantic knows a location in the data; the tree knows the line. The location of a member of a
-tagged union has the tag in it, which is no part of the path. Inputs are never repeated: they
+union has its tag in it, which is no part of the path. Inputs are never repeated: they
 could be secrets.
 """
 
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from llmgw.config.limits import LEVEL_TAGS, Sparse
 from llmgw.config.problems import Path, Problem, nearest, problem_at
 from llmgw.config.providers import kind_problem
 from llmgw.config.section import Mistake
@@ -41,6 +42,8 @@ def _walk(loc: tuple[int | str, ...], root: Node, document: type[BaseModel]) -> 
     for step in loc:
         if step == "[key]":
             break
+        if step in LEVEL_TAGS:
+            continue
         tagged = [kind for kind in types if _tag(kind) == step]
         if tagged and not (isinstance(node, MapNode) and step in node.entries):
             types = tagged
@@ -69,8 +72,7 @@ def _explain(details: ErrorDetails, models: list[Any]) -> tuple[str, str | None,
         return str(found), None, None
     match details["type"]:
         case "extra_forbidden":
-            known = [name for model in models if _is_model(model) for name in model.model_fields]
-            return "unknown key", nearest(str(details["loc"][-1]), known), None
+            return (*_unknown(str(details["loc"][-1]), models), None)
         case "missing":
             return "is required", None, None
         case "union_tag_not_found":
@@ -98,12 +100,26 @@ def _explain(details: ErrorDetails, models: list[Any]) -> tuple[str, str | None,
     return message[:1].lower() + message[1:], None, None
 
 
+def _unknown(name: str, models: list[Any]) -> tuple[str, str | None]:
+    """Why a name does not stand here, and the one that was probably meant."""
+    for model in models:
+        if _is_model(model) and issubclass(model, Sparse) and name in model.elsewhere:
+            return model.elsewhere[name], None
+    known = [
+        info.alias or each
+        for model in models
+        if _is_model(model)
+        for each, info in model.model_fields.items()
+    ]
+    return "unknown key", nearest(name, known)
+
+
 def _member(kind: Any, step: int | str) -> Iterator[Any]:
     """The types that a member or item of a type can have."""
     if _is_model(kind):
-        info = kind.model_fields.get(step)
-        if info is not None:
-            yield from _alternatives(info)
+        for name, info in kind.model_fields.items():
+            if step == (info.alias or name):
+                yield from _alternatives(info)
         return
     arguments = get_args(kind)
     origin = get_origin(kind)

@@ -12,7 +12,8 @@ from llmgw.config.problems import Path, Problem, nearest, problem_at
 from llmgw.config.secret import looks_like_reference
 from llmgw.config.source import ListNode, MapNode, Node, node_at, place_of
 
-_SECRET_MEMBERS = ("api_key", "proxy")
+_SECRET_MEMBERS = ("api_key", "proxy", "webhook")
+_SECRETS = " and ".join((", ".join(_SECRET_MEMBERS[:-1]), _SECRET_MEMBERS[-1]))
 _DEFAULT_TENANT = "default"
 
 
@@ -25,9 +26,15 @@ def problems_of_names(root: Node) -> Iterator[Problem]:
     yield from checks.prices()
     yield from checks.anonymous()
     yield from checks.passthrough()
+    yield from checks.quota_tenants()
     yield from checks.repeated_keys()
     yield from checks.repeated_hosts()
     yield from checks.stray_references(root, ())
+
+
+def warnings_of_names(root: Node) -> Iterator[Problem]:
+    """Names of users and keys that only others can vouch for: credentials, or the database."""
+    return _Names(root).quota_subjects()
 
 
 class _Names:
@@ -85,6 +92,38 @@ class _Names:
         if name is not None and name not in known:
             yield self._problem(path, f'no tenant named "{name}"', nearest(name, known))
 
+    def quota_tenants(self) -> Iterator[Problem]:
+        """Each quota is for a tenant that exists."""
+        known = list(self.tenants) or [_DEFAULT_TENANT]
+        for path, quota in self._quotas():
+            name = _text(quota.get("tenant"))
+            if name is not None and name not in known:
+                yield self._problem((*path, "tenant"), f'no tenant named "{name}"', nearest(name, known))
+
+    def quota_subjects(self) -> Iterator[Problem]:
+        """Users and keys that a quota names and the file does not."""
+        for path, quota in self._quotas():
+            tenant = _text(quota.get("tenant")) or _DEFAULT_TENANT
+            node = self.tenants.get(tenant)
+            keys = _entries(node).get("keys") if node is not None else None
+            declared = [_entries(key) for key in (keys.items if isinstance(keys, ListNode) else ())]
+            known = {
+                "user": {_text(key.get("user")) for key in declared},
+                "key": {_text(key.get("id")) for key in declared},
+            }
+            known["user"].update(_members(node, "users") if node is not None else ())
+            for member, names in known.items():
+                name = _text(quota.get(member))
+                if name is not None and name not in names:
+                    reason = f'tenant "{tenant}" lists no {member} "{name}"; fine if another source knows it'
+                    near = nearest(name, (each for each in names if each is not None))
+                    yield self._problem((*path, member), reason, near)
+
+    def _quotas(self) -> Iterator[tuple[Path, dict[str, Node]]]:
+        node = self._at(("quotas",))
+        for index, quota in enumerate(node.items if isinstance(node, ListNode) else ()):
+            yield ("quotas", index), _entries(quota)
+
     def passthrough(self) -> Iterator[Problem]:
         """Without models, there must be one provider to pass every name to."""
         if not self._shared and not any(self._own.values()):
@@ -139,7 +178,7 @@ class _Names:
             for index, item in enumerate(node.items):
                 yield from self.stray_references(item, (*path, index))
         elif _is_stray(node, path):
-            yield self._problem(path, f"references are read in {' and '.join(_SECRET_MEMBERS)} only")
+            yield self._problem(path, f"references are read in {_SECRETS} only")
 
     def _once(self, what: str | None, path: Path, seen: dict[str, Path]) -> Iterator[Problem]:
         if what is None:

@@ -17,10 +17,14 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
 
 NANO_PER_USD = 1_000_000_000
 TOKENS_PER_PRICE = 1_000_000
+PPM_PER_PERCENT = 10_000
+MAX_AMOUNT = 10**12
+"""Requests or tokens that a limit can speak of."""
+MAX_BUDGET_USD = 10**9
 
 _DURATION_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _SIZE = {
@@ -65,7 +69,7 @@ def parse_percent(value: object) -> int:
     found = _PERCENT.fullmatch(value.strip()) if isinstance(value, str) else None
     if found is None:
         raise ValueError(f"{_shown(value)} is not a share; write it like 20%")
-    parts = _integer(Decimal(found[1]) * 10_000, value)
+    parts = _integer(Decimal(found[1]) * PPM_PER_PERCENT, value)
     if parts > 1_000_000:
         raise ValueError(f"{_shown(value)} is more than 100%")
     return parts
@@ -103,6 +107,13 @@ def render_size(size: int) -> str:
         return "0B"
     unit = next(unit for unit in ("GiB", "MiB", "KiB", "B") if size % _SIZE[unit] == 0)
     return f"{size // _SIZE[unit]}{unit}"
+
+
+def render_percent(ppm: int) -> str:
+    """`200000` as `20%`, `5000` as `0.5%`."""
+    whole, fraction = divmod(ppm, PPM_PER_PERCENT)
+    digits = f"{fraction:04d}".rstrip("0")
+    return f"{whole}{'.' if digits else ''}{digits}%"
 
 
 def render_usd(nano_usd: int) -> str:
@@ -192,11 +203,48 @@ Count = Annotated[
 ]
 """A whole number."""
 
-Percent = Annotated[int, BeforeValidator(parse_percent), _schema("20%", r"^\d+(\.\d+)? ?%$")]
+
+def _amount(count: int) -> int:
+    if count > MAX_AMOUNT:
+        raise ValueError(f"{count} is more than 10^12; write a smaller one, or lift the limit")
+    return count
+
+
+Amount = Annotated[Count, AfterValidator(_amount)]
+"""A whole number that a limit can speak of, `MAX_AMOUNT` at most."""
+
+Percent = Annotated[
+    int,
+    BeforeValidator(parse_percent),
+    PlainSerializer(render_percent, return_type=str, when_used="json"),
+    _schema("20%", r"^\d+(\.\d+)? ?%$"),
+]
 """Parts per million."""
 
-Money = Annotated[int, BeforeValidator(parse_money), _schema("50 USD", r"^\d+(\.\d+)? ?USD$")]
+
+def _show_money(nano_usd: int) -> str:
+    return f"{render_usd(nano_usd)} USD"
+
+
+Money = Annotated[
+    int,
+    BeforeValidator(parse_money),
+    PlainSerializer(_show_money, return_type=str, when_used="json"),
+    _schema("50 USD", r"^\d+(\.\d+)? ?USD$"),
+]
 """Nano-USD."""
+
+
+def _budget(nano_usd: int) -> int:
+    if nano_usd > MAX_BUDGET_USD * NANO_PER_USD:
+        raise ValueError(
+            f"{_show_money(nano_usd)} is more than 10^9 USD; write a smaller one, or lift the limit"
+        )
+    return nano_usd
+
+
+Budget = Annotated[Money, AfterValidator(_budget)]
+"""Nano-USD that a quota can speak of, `MAX_BUDGET_USD` at most."""
 
 
 def _show_price(per_million: int) -> str:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from llmgw.config.document import Document
 from llmgw.config.problems import ConfigError, Path, Problem, problem_at
 from llmgw.config.providers import PROXY_FORM, is_proxy_url
+from llmgw.config.quotas import WEBHOOK_FORM, is_webhook_url
 from llmgw.config.secret import Secret
 from llmgw.config.section import Section
 from llmgw.ports.secrets import SecretRef, SecretSource, SecretUnavailable
@@ -63,6 +64,8 @@ def _unusable(path: Path, value: str) -> str | None:
     """Why a value cannot do its work, without the value."""
     if path[-1] == "proxy":
         return None if is_proxy_url(value) else PROXY_FORM
+    if path[-1] == "webhook":
+        return None if is_webhook_url(value) else WEBHOOK_FORM
     if not _SENDABLE.fullmatch(value):
         return "holds a space, line break or other character that no HTTP header takes in a credential"
     return None

@@ -8,7 +8,6 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Annotated, Any, Self
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     Field,
     PlainSerializer,
@@ -21,6 +20,7 @@ from llmgw.config.later import REASON
 from llmgw.config.quantities import Count, Duration, PositiveDuration, Size
 from llmgw.config.section import ConfigPath, Mistake, Section
 
+MAX_WORKERS = 64
 _LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]\s/]+)):([0-9]{1,5})")
 
 
@@ -90,12 +90,6 @@ def _whole_number(value: Any) -> Any:  # Any: whatever the file holds
     return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
 
 
-def _one(workers: int) -> int:
-    if workers > 1:
-        raise Mistake(f"more than one worker is {REASON}; use workers: 1")
-    return workers
-
-
 class FrontDoorSettings(Section):
     """What a client's connection may cost before anything is known about it."""
 
@@ -136,7 +130,8 @@ class ServerSettings(Section):
     """Data plane."""
     admin_listen: Listen = Address("127.0.0.1", 8081)
     """Health, readiness and metrics. A loopback address."""
-    workers: Annotated[int, BeforeValidator(_whole_number), AfterValidator(_one), Field(ge=1)] = 1
+    workers: Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=MAX_WORKERS)] = 1
+    """Processes that serve side by side; one for each CPU at most."""
     trusted_proxies: tuple[Network, ...] = ()
     """Networks whose forwarding headers are believed."""
     front_door: FrontDoorSettings = FrontDoorSettings()
@@ -145,6 +140,11 @@ class ServerSettings(Section):
     drain_timeout: Duration = 300.0
     """After that: how long requests under way may take to finish."""
     tls: TlsSettings = TlsSettings()
+
+    @property
+    def sees_one_address(self) -> bool:
+        """Whether clients from elsewhere, if a proxy stands between, all have that proxy's address."""
+        return not self.listen.loopback and not self.trusted_proxies
 
     @model_validator(mode="after")
     def _listeners_fit(self) -> Self:

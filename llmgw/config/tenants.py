@@ -8,9 +8,11 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, StringConstraints, WithJsonSchema
 
+from llmgw.config.limits import KeyLimits, TenantLimits, UserLimits
 from llmgw.config.models import ModelSettings
 from llmgw.config.prices import PricesSettings
 from llmgw.config.providers import ProviderSettings
+from llmgw.config.quotas import KeyQuota, TenantQuota, UserQuota
 from llmgw.config.section import ModelName, ModelPattern, ProviderName, Section
 
 _HOST = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
@@ -71,10 +73,15 @@ class KeySettings(Section):
     expires: Expiry | None = None
     """Date or time from which it is refused."""
     labels: dict[str, str] = Field(default_factory=dict)
+    limits: KeyLimits = KeyLimits()
+    quotas: tuple[KeyQuota, ...] = ()
 
 
 class UserSettings(Section):
     """A person or service inside a tenant."""
+
+    limits: UserLimits = UserLimits()
+    quotas: tuple[UserQuota, ...] = ()
 
 
 class TenantSettings(Section):
@@ -91,5 +98,9 @@ class TenantSettings(Section):
     providers: dict[ProviderName, ProviderSettings] = Field(default_factory=dict)
     models: dict[ModelName, ModelSettings] = Field(default_factory=dict)
     prices: PricesSettings = PricesSettings()
+    limits: TenantLimits = TenantLimits()
+    """Levels that are other than the shared `limits`."""
+    quotas: tuple[TenantQuota, ...] = ()
+    """Quotas within this tenant, beside the shared ones."""
     users: dict[UserName, UserSettings] = Field(default_factory=dict)
     keys: tuple[KeySettings, ...] = ()

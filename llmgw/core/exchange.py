@@ -20,8 +20,13 @@ class Exchange:
     generation: the configuration this request lives in.
     body_read: when the last byte of the request came; dispatched: when the first byte of the
         first attempt left; first_byte: when the first byte of the answer went to the client.
-    at_ns: UTC, when it was opened in the journal.
+    at_ns: UTC, when it was admitted; 0 before.
     error_dialect: the shape of errors, None for the flat one.
+    limit_head: header lines about the limits that were applied, for whatever answer it gets.
+    limited: name and mode (`enforce`, `shadow`, `warn`) of each policy that refused it or would have.
+    need: the tokens it asks for, a `tokens.need.Need`, once somebody asked.
+    clamp: output tokens to ask for where the caller names no limit; None to leave it open.
+    opened: it is in the journal, so it leaves a record.
     unit_prices: what the cost is made with, a `tokens.unit_prices.UnitPrices`.
     outcome: as in `core.record.Settled`.
     """
@@ -31,6 +36,7 @@ class Exchange:
         "attempts",
         "body",
         "body_read",
+        "clamp",
         "client_request_id",
         "cost_nano_usd",
         "dispatched",
@@ -43,7 +49,11 @@ class Exchange:
         "form",
         "generation",
         "hide_usage",
+        "limit_head",
+        "limited",
         "model",
+        "need",
+        "opened",
         "outcome",
         "peer",
         "principal",
@@ -89,6 +99,11 @@ class Exchange:
         self.target: Target | None = None
         self.attempts = 0
         self.at_ns = 0
+        self.opened = False
+        self.limit_head = b""
+        self.limited: tuple[tuple[str, str], ...] = ()
+        self.need: object = None
+        self.clamp: int | None = None
         self.dispatched: float | None = None
         self.first_byte: float | None = None
         self.status = 0

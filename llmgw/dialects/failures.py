@@ -2,6 +2,8 @@
 
 OpenAI: `{"error": {"message", "type", "param", "code"}}`; `type` follows its API reference's
 list of error types. Off the dialect paths, flat: `{"error", "message", "code", "request_id"}`.
+A limit that was exceeded also says `message` and `retryAfterSeconds` beside a dialect's error, and
+has a flat shape of its own without a code: `{"error", "message", "retryAfterSeconds"}`.
 """
 
 from __future__ import annotations
@@ -35,15 +37,25 @@ _NOT_RETRYABLE = frozenset({400, 401, 403, 404, 405, 413, 414, 415, 421, 431})
 
 def error_body(error: GatewayError, dialect: str | None, request_id: str) -> bytes:
     """The JSON body that tells the caller of `error`."""
+    limited = error.status == 429 and error.retry_after_s is not None
     if dialect == OPENAI:
+        body: dict[str, object] = {
+            "error": {
+                "message": error.message,
+                "type": _type(error),
+                "param": error.param,
+                "code": error.code,
+            }
+        }
+        if limited:
+            body |= {"message": error.message, "retryAfterSeconds": error.retry_after_s}
+        return _encode(body)
+    if limited:
         return _encode(
             {
-                "error": {
-                    "message": error.message,
-                    "type": _OPENAI_TYPES.get(error.status, "server_error"),
-                    "param": error.param,
-                    "code": error.code,
-                }
+                "error": HTTPStatus(error.status).phrase,
+                "message": error.message,
+                "retryAfterSeconds": error.retry_after_s,
             }
         )
     return _encode(
@@ -54,6 +66,12 @@ def error_body(error: GatewayError, dialect: str | None, request_id: str) -> byt
             "request_id": request_id,
         }
     )
+
+
+def _type(error: GatewayError) -> str:
+    if error.code == "insufficient_quota":
+        return error.code
+    return _OPENAI_TYPES.get(error.status, "server_error")
 
 
 def error_reply(error: GatewayError, dialect: str | None, request_id: str, extra: bytes = b"") -> Reply:

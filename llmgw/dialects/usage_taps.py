@@ -102,7 +102,8 @@ _RESPONSES_END = frozenset({"response.completed", "response.incomplete", "respon
 def parse_usage(wire: WireUsage | None) -> Usage | None:
     """Ours from the wire's; None when the wire tells nothing that counts.
 
-    Counts that cannot be are clamped to zero or to `_ABSURD`; they never credit an account.
+    Counts that cannot be, negative or above `_ABSURD`, tell nothing: the request is counted here
+    instead and marked as estimated. Parts are clamped to their whole.
     """
     if wire is None:
         return None
@@ -118,6 +119,8 @@ def parse_usage(wire: WireUsage | None) -> Usage | None:
         out_details = out_details or wire.output_tokens_details
     if not isinstance(into, int) and not isinstance(out, int):
         return None
+    if _cannot_be(into) or _cannot_be(out):
+        return None
     input_tokens = _count(into)
     output_tokens = _count(out)
     cached = reasoning = 0
@@ -128,10 +131,12 @@ def parse_usage(wire: WireUsage | None) -> Usage | None:
     return Usage(input_tokens, output_tokens, cached, 0, reasoning)
 
 
+def _cannot_be(value: object) -> bool:
+    return type(value) is int and not 0 <= value <= _ABSURD
+
+
 def _count(value: object) -> int:
-    if type(value) is not int or value < 0:
-        return 0
-    return value if value < _ABSURD else _ABSURD
+    return value if type(value) is int and value > 0 else 0
 
 
 class BodyTap:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from time import time_ns
-
 from llmgw.core.errors import (
     ClientGone,
     GatewayError,
@@ -23,7 +21,7 @@ from llmgw.engine.settle import price
 from llmgw.engine.strand import Pause
 from llmgw.ports.client import Client
 from llmgw.ports.transport import UpstreamRequest
-from llmgw.tokens.estimate import estimate_tokens
+from llmgw.tokens.need import input_tokens
 
 _CREDENTIAL_REFUSED = frozenset({401, 403})
 
@@ -45,10 +43,10 @@ async def attempt(
         raise NotFound(f"model '{ex.model}' does not serve {endpoint.path}")
     body = upstream_body(ex, lane)
     ex.target = lane.target
-    if not ex.at_ns:
+    if not ex.opened:
         unwritten = await _open_in_journal(ex, plan, lane, road)
         if unwritten is not None:
-            ex.at_ns = 0
+            ex.opened = False
             raise Unavailable("the usage journal cannot be written", detail=str(unwritten), retry_after_s=5)
     relay = Relay(ex, lane, client, road, plan.timeouts.idle_s)
     try:
@@ -127,12 +125,14 @@ def _open_in_journal(ex: Exchange, plan: Plan, lane: Lane, road: Road) -> Pause:
         target.provider, target.kind, target.vendor, target.model, base_url=target.base_url
     )
     ex.unit_prices = prices
-    ex.at_ns = at_ns = time_ns()
+    if not ex.at_ns:
+        ex.at_ns = road.clock.utc_ns()
+    ex.opened = True
     written = Pause()
     road.journal.open(
         Opened(
             ex.request_id,
-            at_ns,
+            ex.at_ns,
             principal.tenant,
             principal.user,
             principal.key_id,
@@ -144,7 +144,7 @@ def _open_in_journal(ex: Exchange, plan: Plan, lane: Lane, road: Road) -> Pause:
             plan.route,
             ex.streamed,
             ex.generation,
-            estimate_tokens(len(ex.body), ascii=ex.body.isascii()),
+            input_tokens(ex),
             prices.as_text() if prices is not None else None,
             ex.client_request_id,
         ),

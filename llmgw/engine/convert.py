@@ -6,6 +6,7 @@ import msgspec
 
 from llmgw.core.errors import InvalidRequest
 from llmgw.core.exchange import Exchange
+from llmgw.core.operation import Operation
 from llmgw.engine.plan import Lane
 from llmgw.wire.envelope import EnvelopeError
 
@@ -28,12 +29,23 @@ def upstream_body(ex: Exchange, lane: Lane) -> bytes:
     edits: dict[str, bytes] = {}
     if ex.model != lane.target.model:
         edits["model"] = lane.model_json
+    if ex.clamp is not None:
+        edits[_cap_name(ex, lane)] = b"%d" % ex.clamp
     if ex.streamed and ex.endpoint.stream_usage and lane.provider.stream_usage(ex.endpoint):
         options = _stream_options(ex)
         if options is not None:
             edits["stream_options"] = options
             ex.hide_usage = True
     return envelope.spliced(edits)
+
+
+def _cap_name(ex: Exchange, lane: Lane) -> str:
+    """The member that caps the answer. OpenAI's newer models refuse the old name, others know no other."""
+    if ex.endpoint.operation is Operation.RESPONSES:
+        return "max_output_tokens"
+    if ex.endpoint.operation is Operation.CHAT and lane.target.kind == "openai":
+        return "max_completion_tokens"
+    return "max_tokens"
 
 
 def _stream_options(ex: Exchange) -> bytes | None:

@@ -21,6 +21,8 @@ class Generation:
         and PermissionDenied.
     flat_errors: errors have the flat shape on the dialects' paths too.
     models: the public names that a principal may use, sorted.
+    unproved: counts a request that nobody is known to have sent. Raises LimitExceeded.
+    elsewhere: the limits of a known caller's requests that are for no model.
     """
 
     name: str
@@ -28,3 +30,5 @@ class Generation:
     match: Callable[[Exchange], Plan]
     flat_errors: bool
     models: Callable[[Principal], list[str]]
+    unproved: Callable[[Exchange], None]
+    elsewhere: Policy

@@ -61,5 +61,5 @@ def fail(ex: Exchange, client: Client, error: Exception) -> None:
     if ex.first_byte is not None:
         client.abort()
         return
-    reply = error_reply(known, ex.error_dialect, ex.client_request_id or ex.request_id)
+    reply = error_reply(known, ex.error_dialect, ex.client_request_id or ex.request_id, ex.limit_head)
     client.send(reply.status, reply.head, reply.body)

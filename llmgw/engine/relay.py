@@ -265,8 +265,9 @@ class Relay:
 
 def reply_head(ex: Exchange, lane: Lane, content_type: bytes) -> bytes:
     """The header lines of an answer that came from `lane`."""
-    return b"%bcontent-type: %b\r\nx-request-id: %b\r\nx-llmgw-attempts: %d\r\n" % (
+    return b"%b%bcontent-type: %b\r\nx-request-id: %b\r\nx-llmgw-attempts: %d\r\n" % (
         lane.reply_head,
+        ex.limit_head,
         content_type,
         (ex.client_request_id or ex.request_id).encode(),
         ex.attempts,

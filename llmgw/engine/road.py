@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from llmgw.core.clock import Clock
 from llmgw.dialects.usage_taps import StreamTap
 from llmgw.ports.stores import Journal
 from llmgw.ports.telemetry import Meter, RequestLog
@@ -17,6 +18,7 @@ class Road:
     """loop: its clock is the road's, in monotonic seconds.
 
     prices: what tokens cost, for a tenant.
+    clock: the time of day that requests are admitted at.
     streams: what is being streamed now, by request id, for the journal's progress entries.
     """
 
@@ -25,4 +27,5 @@ class Road:
     meter: Meter
     log: RequestLog
     prices: Callable[[str], PriceTable]
+    clock: Clock
     streams: dict[str, StreamTap] = field(default_factory=dict)

@@ -34,13 +34,16 @@ def is_uncounted(ex: Exchange, delivered: StreamTap | BodyTap | None) -> bool:
 
 
 def settle(ex: Exchange, tickets: list[Ticket], road: Road) -> None:
-    """Settle `tickets` in reverse order and record the request."""
+    """Record the request and settle `tickets` in reverse order.
+
+    The record comes first: counters that outlive this process must not count what it loses.
+    """
     price(ex)
+    now = road.loop.time()
+    if ex.opened:
+        road.journal.settle(record(ex, now))
     while tickets:
         tickets.pop().settle(ex)
-    now = road.loop.time()
-    if ex.at_ns:
-        road.journal.settle(record(ex, now))
     tell(ex, road, now)
 
 
@@ -144,6 +147,7 @@ def request_report(ex: Exchange, now: float) -> RequestReport:
         ex.cost_nano_usd,
         ex.generation,
         error.detail if error is not None else None,
+        ex.limited,
     )
 
 

@@ -10,6 +10,7 @@ from msgspec import Struct
 class RequestReport(Struct, gc=False):
     """One request at its end. Times are seconds; absent is None, never zero.
 
+    limited: policies that refused it or would have, each with `enforce`, `shadow` or `warn`.
     overhead_s: the gateway's own share, from the last byte of the request read to its dispatch.
     """
 
@@ -37,6 +38,7 @@ class RequestReport(Struct, gc=False):
     cost_nano_usd: int | None
     generation: str
     detail: str | None = None
+    limited: tuple[tuple[str, str], ...] = ()
 
 
 class Meter(Protocol):

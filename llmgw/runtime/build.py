@@ -15,19 +15,23 @@ from llmgw.auth.api_key import ApiKeys
 from llmgw.config.document import Document
 from llmgw.config.prices import PricesSettings
 from llmgw.core.api_key import parse_digest
+from llmgw.core.clock import Clock
 from llmgw.core.principal import Principal
 from llmgw.engine.generation import Generation
 from llmgw.engine.road import Road
 from llmgw.policies.authenticate import Authenticate
 from llmgw.policies.hosts import Hosts
 from llmgw.policies.upstream_state import KnownResponses
+from llmgw.ports.alerts import Alerter
 from llmgw.ports.auth import Authenticator
+from llmgw.ports.counters import CounterStore
 from llmgw.ports.policy import Policy
 from llmgw.ports.provider import Provider
 from llmgw.ports.stores import KeyEntry
 from llmgw.ports.telemetry import Meter, RequestLog
 from llmgw.ports.transport import Transport
 from llmgw.providers import CLASSES
+from llmgw.runtime.limits import Limits
 from llmgw.runtime.plans import Plans
 from llmgw.stores.journal import FileJournal
 from llmgw.tokens.prices import PriceTable, UnitPrices
@@ -45,35 +49,63 @@ class Resources:
     transport: HttpTransport
     keys: ApiKeys
     known_responses: KnownResponses
+    clock: Clock
+    counters: CounterStore
+    alerter: Alerter
 
     async def close(self) -> None:
         await self.transport.close()
         await self.journal.close()
 
 
-def open_resources(document: Document, loop: asyncio.AbstractEventLoop) -> Resources:
-    """Open what the static half of `document` names. Raises OSError."""
+def open_resources(
+    document: Document,
+    loop: asyncio.AbstractEventLoop,
+    clock: Clock,
+    counters: CounterStore,
+    alerter: Alerter,
+) -> Resources:
+    """Open what the static half of `document` names, to count with these. Raises OSError."""
     journal = FileJournal(
         document.storage.data_dir / "journal", loop=loop, durability=document.storage.durability
     )
-    return Resources(journal, HttpTransport(loop), ApiKeys(declared_keys(document)), KnownResponses())
+    return Resources(
+        journal,
+        HttpTransport(loop),
+        ApiKeys(declared_keys(document)),
+        KnownResponses(),
+        clock,
+        counters,
+        alerter,
+    )
 
 
 def build_road(document: Document, resources: Resources, meter: Meter, log: RequestLog) -> Road:
     """The road for `document`'s prices, on `resources`."""
-    return Road(asyncio.get_running_loop(), resources.journal, meter, log, PriceTables(document))
+    return Road(
+        asyncio.get_running_loop(), resources.journal, meter, log, PriceTables(document), resources.clock
+    )
 
 
 def build_generation(document: Document, resources: Resources) -> Generation:
     """Compile `document`, whose secrets are resolved."""
     providers = Providers(document)
+    limits = Limits(document, resources.counters, resources.clock, resources.alerter)
+    unproved = limits.unproved()
     plans = Plans(
-        document, providers.provider, cast("Transport", resources.transport), resources.known_responses
+        document,
+        providers.provider,
+        cast("Transport", resources.transport),
+        resources.known_responses,
+        limits,
+        PriceTables(document),
     )
     authenticators: tuple[Authenticator, ...] = (resources.keys,) if document.auth.api_key.enabled else ()
     anonymous = document.auth.anonymous
     front: list[Policy] = [
-        Authenticate(authenticators, Principal(anonymous.tenant) if anonymous is not None else None)
+        Authenticate(
+            authenticators, unproved.admit, Principal(anonymous.tenant) if anonymous is not None else None
+        )
     ]
     hosts = {host: name for name, tenant in document.tenants.items() for host in tenant.hosts}
     if hosts:
@@ -84,6 +116,8 @@ def build_generation(document: Document, resources: Resources) -> Generation:
         plans.match,
         document.errors.format == "flat",
         plans.models,
+        unproved.admit,
+        limits.rate_limit(None, None, None),
     )
 
 

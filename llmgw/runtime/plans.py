@@ -21,6 +21,8 @@ from llmgw.policies.upstream_state import KnownResponses, UpstreamState
 from llmgw.ports.policy import Policy
 from llmgw.ports.provider import Provider
 from llmgw.ports.transport import Origin, Timeouts, Transport
+from llmgw.runtime.limits import Limits
+from llmgw.tokens.prices import PriceTable, UnitPrices
 
 _KEPT = 8192
 
@@ -30,6 +32,8 @@ class Plans:
 
     provider: the provider that a name means to a tenant.
     transport: the shared upstream client.
+    limits: what requests are counted by.
+    prices: a tenant's price table.
     """
 
     def __init__(
@@ -38,12 +42,16 @@ class Plans:
         provider: Callable[[str, str], Provider],
         transport: Transport,
         known_responses: KnownResponses,
+        limits: Limits,
+        prices: Callable[[str], PriceTable],
     ) -> None:
         self._document = document
         self._provider = provider
         self._transport = transport
-        self._owned: tuple[Policy, ...] = (Access(),)
-        self._shared: tuple[Policy, ...] = (*self._owned, UpstreamState(known_responses))
+        self._access = Access()
+        self._upstream_state = UpstreamState(known_responses)
+        self._limits = limits
+        self._prices = prices
         self._plans: dict[tuple[str, str], Plan] = {}
 
     def match(self, ex: Exchange) -> Plan:
@@ -79,7 +87,7 @@ class Plans:
         if own is not None:
             if not allows(model, None, tenant.deny_models):
                 raise _not_allowed(model)
-            return self._plan(tenant_name, model, own)
+            return self._plan(tenant_name, model, own, owner=tenant_name)
         shared = self._document.models.get(model)
         passthrough = self._document.passthrough(tenant_name)
         if shared is None and passthrough is None:
@@ -90,19 +98,45 @@ class Plans:
             return self._plan(tenant_name, model, shared)
         assert passthrough is not None
         lanes = (self._lane(tenant_name, model, passthrough, model),)
-        return self._assembled(model, lanes, TimeoutSettings())
+        return self._assembled(tenant_name, model, lanes, TimeoutSettings(), None)
 
-    def _plan(self, tenant: str, model: str, settings: ModelSettings) -> Plan:
+    def _plan(self, tenant: str, model: str, settings: ModelSettings, owner: str | None = None) -> Plan:
         lanes = tuple(self._lane(tenant, model, target.provider, target.model) for target in settings.targets)
-        return self._assembled(model, lanes, settings.timeouts)
+        return self._assembled(tenant, model, lanes, settings.timeouts, owner)
 
-    def _assembled(self, model: str, lanes: tuple[Lane, ...], timeouts: TimeoutSettings) -> Plan:
+    def _assembled(
+        self,
+        tenant: str,
+        model: str,
+        lanes: tuple[Lane, ...],
+        timeouts: TimeoutSettings,
+        owner: str | None,
+    ) -> Plan:
+        """The plan, with its policies in their one order."""
+        policies: list[Policy] = [self._access]
+        if not all(one.owned for one in lanes):
+            policies.append(self._upstream_state)
+        policies.append(self._limits.rate_limit(model, owner, None))
+        policies.append(self._limits.quota(model, lambda: self._lane_prices(tenant, lanes)))
         return Plan(
             model,
-            self._owned if all(one.owned for one in lanes) else self._shared,
+            tuple(policies),
             lanes,
             Timeouts(timeouts.connect, timeouts.first_byte, timeouts.idle, timeouts.total),
         )
+
+    def _lane_prices(self, tenant: str, lanes: tuple[Lane, ...]) -> list[UnitPrices | None]:
+        table = self._prices(tenant)
+        return [
+            table.unit_prices(
+                one.target.provider,
+                one.target.kind,
+                one.target.vendor,
+                one.target.model,
+                base_url=one.target.base_url,
+            )
+            for one in lanes
+        ]
 
     def _lane(self, tenant: str, model: str, provider_name: str, upstream_model: str) -> Lane:
         provider = self._provider(tenant, provider_name)

@@ -24,6 +24,7 @@ from llmgw.dialects.endpoints import ENDPOINTS, OPENAI, dialect_of
 from llmgw.dialects.failures import error_reply
 from llmgw.engine.admit import admit
 from llmgw.engine.settle import blame, tell
+from llmgw.ports.policy import Ticket
 from llmgw.server.asgi import serve
 from llmgw.server.gateway import Gateway
 from llmgw.wire.headers import fields_of, pairs_of
@@ -100,8 +101,13 @@ class Rest:
         )
 
     def answer_error(self, request: Request, error: GatewayError) -> Response:
-        """An error outside any request for a model; logged and counted as such."""
-        return self._refuse(request, self._exchange(request, _ELSEWHERE), error)
+        """An error outside any request for a model; logged, counted and limited as such."""
+        ex = self._exchange(request, _ELSEWHERE)
+        try:
+            self._gateway.generation.unproved(ex)
+        except GatewayError as limited:
+            error = limited
+        return self._refuse(request, ex, error)
 
     def _exchange(self, request: Request, endpoint: Endpoint) -> Exchange:
         gateway = self._gateway
@@ -114,17 +120,25 @@ class Rest:
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowed("models can only be read", headers=(("allow", "GET, HEAD"),))
         generation = self._gateway.generation
-        reply = admit(iter(generation.front), ex, [])
-        if reply is not None and not isinstance(reply, Reply):
-            reply = await reply
-        if reply is not None or ex.principal is None:
-            raise InvalidCredentials("no API key was sent")
-        return generation.models(ex.principal)
+        tickets: list[Ticket] = []
+        try:
+            reply = admit(iter((*generation.front, generation.elsewhere)), ex, tickets)
+            if reply is not None and not isinstance(reply, Reply):
+                reply = await reply
+            if reply is not None or ex.principal is None:
+                raise InvalidCredentials("no API key was sent")
+            return generation.models(ex.principal)
+        except GatewayError as error:
+            ex.error = error
+            raise
+        finally:
+            while tickets:
+                tickets.pop().settle(ex)
 
     def _answer(self, ex: Exchange, body: object) -> Response:
         ex.status = 200
         self._end(ex)
-        return Response(
+        response = Response(
             msgspec.json.encode(body),
             media_type="application/json",
             headers={
@@ -133,12 +147,14 @@ class Rest:
                 "x-llmgw-config": ex.generation,
             },
         )
+        response.raw_headers.extend(pairs_of(ex.limit_head))
+        return response
 
     def _refuse(self, request: Request, ex: Exchange, error: GatewayError) -> Response:
         blame(ex, error)
         self._end(ex)
         dialect = None if self._gateway.generation.flat_errors else dialect_of(request.scope["path"])
-        reply = error_reply(error, dialect, ex.client_request_id or ex.request_id)
+        reply = error_reply(error, dialect, ex.client_request_id or ex.request_id, ex.limit_head)
         response = Response(reply.body, reply.status)
         response.raw_headers = [*pairs_of(reply.head), (b"content-length", b"%d" % len(reply.body))]
         return response

@@ -8,12 +8,47 @@ hears an error in its dialect, is settled, and the process exits.
 from __future__ import annotations
 
 import asyncio
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 
 from llmgw.core.errors import Unavailable
 from llmgw.server.gateway import Gateway
 from llmgw.server.listeners import Listener
 
 _AFTER_CUT_S = 1.5
+
+
+class Departure:
+    """Being told to go: once to end in good order, again to hurry.
+
+    patient: requests are taken for `lame_duck` more.
+    """
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.hurry = asyncio.Event()
+        self.patient = False
+
+    def ask(self, *, patient: bool) -> None:
+        """Have it go; asked again, at once."""
+        if self.asked.is_set():
+            self.hurry.set()
+        else:
+            self.patient = patient
+            self.asked.set()
+
+    @contextmanager
+    def on_signals(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+        """SIGTERM asks with patience, SIGINT without."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, partial(self.ask, patient=number == signal.SIGTERM))
+        try:
+            yield
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
 
 
 async def drain(

@@ -5,7 +5,7 @@ Only what is in `_ROUTES` answers; everything else is a flat error with a reques
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -25,12 +25,14 @@ class OpsState:
 
     ready: whether requests are accepted, and if not, why.
     render_metrics: Prometheus text and its content type; None switches `/metrics` off.
+    refresh: awaited before each scrape.
     """
 
     ready: Callable[[], tuple[bool, str]]
     generation: Callable[[], str]
     render_metrics: Callable[[], tuple[bytes, str]] | None
     version: str
+    refresh: Callable[[], Awaitable[None]] | None = None
 
 
 def build_ops_app(state: OpsState) -> Starlette:
@@ -56,6 +58,8 @@ class _Ops:
             if scope["method"] not in ("GET", "HEAD"):
                 raise MethodNotAllowed("this path is only read", headers=(("allow", "GET, HEAD"),))
             if answer is _metrics:
+                if self._state.refresh is not None:
+                    await self._state.refresh()
                 # Many label sets take milliseconds to write, which every stream would wait.
                 response = await run_in_threadpool(answer, self._state)
             else:

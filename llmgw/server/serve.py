@@ -1,42 +1,75 @@
-"""Runs the gateway: opens what the document names, serves, and ends in good order."""
+"""Runs the gateway: opens what the document names, serves, and ends in good order.
+
+With one worker this process does it all. With more it is their supervisor, which holds the
+address, the admin listener and the drainer, and each worker is this module run as a program.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import signal
+import os
+import pickle
+import socket
+import sqlite3
 import ssl
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import uvloop
 
 from llmgw import __version__
 from llmgw.config.document import Document
+from llmgw.core.clock import Clock
+from llmgw.core.errors import Unavailable
+from llmgw.ports.alerts import NullAlerter
+from llmgw.ports.counters import CounterStore
+from llmgw.ports.stores import KeyEntry
 from llmgw.ports.telemetry import RequestLog
 from llmgw.runtime.build import Resources, build_generation, build_road, declared_keys, open_resources
 from llmgw.runtime.keyring import Keyring
+from llmgw.runtime.limits import Limits
 from llmgw.server.app import build_app
-from llmgw.server.drain import drain
+from llmgw.server.control import ControlSocket
+from llmgw.server.counting import Counting, attach_shared, ledger_of, open_alone, open_shared, release_dead
+from llmgw.server.drain import Departure, drain
 from llmgw.server.gateway import Gateway
-from llmgw.server.listeners import Listener, admin_listener, bind, data_listener
+from llmgw.server.inspection import Inspection
+from llmgw.server.listeners import Listener, admin_listener, bind, data_listener, reserve
 from llmgw.server.ops import OpsState, build_ops_app
 from llmgw.server.protocol import FrontDoor
+from llmgw.server.supervise import (
+    Ask,
+    Begin,
+    Channel,
+    Failed,
+    Leave,
+    NoWorker,
+    Order,
+    Ready,
+    Supervisor,
+    Told,
+)
 from llmgw.stores.drain_process import DrainProcess
 from llmgw.stores.journal import journal_bytes
 from llmgw.stores.keys import SqlKeyStore
 from llmgw.stores.schema_version import SchemaState, create_schema, schema_state
-from llmgw.stores.sqlite import check_file, library_warning
+from llmgw.stores.sqlite import DatabaseProblem, check_file, library_warning
 from llmgw.telemetry.events import Events, JsonEvents, route_stdlib
 from llmgw.telemetry.lines import LineWriter
 from llmgw.telemetry.logs import JsonLog
-from llmgw.telemetry.metrics import PrometheusMeter
+from llmgw.telemetry.metrics import PrometheusMeter, WorkerMeters
 from llmgw.tokens.prices import load as load_prices
 
+_T = TypeVar("_T")
+
 _TICK_S = 1.0
+_RECOVER_WITHIN_S = 10.0
+_SETTLE_WITHIN_S = 15.0
 
 
 class StartProblem(Exception):
@@ -49,6 +82,14 @@ class Bound:
 
     data: str
     admin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which of a host's workers a process is. index: from 0."""
+
+    index: int = 0
+    of: int = 1
 
 
 @dataclass(slots=True)
@@ -86,8 +127,9 @@ def console_outlets(level: str) -> Outlets:
 def run(document: Document, announce: Callable[[Bound], None], outlets: Outlets) -> None:
     """Serve until told to stop. Raises StartProblem, ListenError and DatabaseProblem before it does."""
     prepare_database(document, outlets.events)
+    serve = _serve if document.server.workers == 1 else _supervise
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(document, announce, outlets))
+        runner.run(serve(document, announce, outlets))
 
 
 def prepare_database(document: Document, events: Events) -> None:
@@ -112,31 +154,60 @@ def prepare_database(document: Document, events: Events) -> None:
         events.log_event("warning", "sqlite_library", message=warning)
 
 
-async def _serve(document: Document, announce: Callable[[Bound], None], outlets: Outlets) -> None:
+@dataclass(slots=True)
+class DataPlane:
+    """What serves requests: all of a process but its admin listener and the drainer."""
+
+    gateway: Gateway
+    listener: Listener
+    resources: Resources
+    keyring: Keyring
+    key_store: SqlKeyStore
+    counting: Counting
+    tls: ssl.SSLContext | None
+
+    async def open(self) -> None:
+        """Accept from now on."""
+        await self.listener.open(asyncio.get_running_loop(), self.tls)
+
+    def tick(self) -> None:
+        """Called each second."""
+        self.gateway.tick()
+        self.resources.counters.sweep()
+
+    async def close(self) -> None:
+        """Once nothing is under way."""
+        await self.resources.close()
+        await self.counting.close()
+        await self.key_store.close()
+
+    async def drain(self, document: Document, departure: Departure) -> None:
+        """Accept no more and end what is under way, as `departure` asks."""
+        await drain(
+            self.gateway,
+            [self.listener],
+            lame_duck_s=document.server.lame_duck if departure.patient else 0.0,
+            drain_timeout_s=document.server.drain_timeout,
+            hurry=departure.hurry,
+        )
+
+
+async def prepare_plane(
+    document: Document, counting: Counting, data: socket.socket, meter: PrometheusMeter, outlets: Outlets
+) -> DataPlane:
+    """The data plane of one process, ready to accept on `data`. Raises StartProblem."""
     loop = asyncio.get_running_loop()
     server = document.server
     tls = _tls(server.tls.cert, server.tls.key)
     priced = loop.run_in_executor(None, load_prices) if _has_listed_prices(document) else None
-    data_socket = bind("server.listen", server.listen.host, server.listen.port)
-    admin_socket = bind("server.admin_listen", server.admin_listen.host, server.admin_listen.port)
+    counting.watch(document, outlets.events, meter)
     try:
-        resources = open_resources(document, loop)
+        resources = open_resources(document, loop, counting.clock, counting.counters, counting.alerter)
     except OSError as error:
         raise StartProblem(f"storage.data_dir {document.storage.data_dir} cannot be used: {error}") from error
-    journals = document.storage.data_dir / "journal"
-    drainer = DrainProcess(
-        journals, document.storage.url, document.storage.durability, _drain_trouble(outlets.events)
-    )
-    meter = PrometheusMeter(version=__version__)
     meter.name_models(_named_models(document))
     meter.gauge(
-        "llmgw_journal_lag_bytes", "Journal not yet in the database.", lambda: journal_bytes(journals)
-    )
-    meter.gauge(
         "llmgw_journal_failed_writes", "Journal writes that failed.", lambda: resources.journal.failed_writes
-    )
-    meter.gauge(
-        "llmgw_drain_restarts", "Times the drainer had to be started again.", lambda: drainer.restarts
     )
     meter.gauge("llmgw_log_lines_dropped", "Log lines that nobody took.", outlets.dropped)
     road = build_road(document, resources, meter, outlets.log)
@@ -160,6 +231,22 @@ async def _serve(document: Document, announce: Callable[[Bound], None], outlets:
     await keyring.refresh()
     if priced is not None:
         await priced
+    listener = data_listener(data, build_app(gateway), gateway, loop)
+    return DataPlane(gateway, listener, resources, keyring, key_store, counting, tls)
+
+
+async def _serve(document: Document, announce: Callable[[Bound], None], outlets: Outlets) -> None:
+    """All in this process."""
+    loop = asyncio.get_running_loop()
+    server = document.server
+    data_socket = bind("server.listen", server.listen.host, server.listen.port)
+    admin_socket = bind("server.admin_listen", server.admin_listen.host, server.admin_listen.port)
+    meter = PrometheusMeter(version=__version__)
+    drainer = _drainer(document, meter, outlets.events)
+    counting = await _counting(open_alone(document), document)
+    plane = await prepare_plane(document, counting, data_socket, meter, outlets)
+    gateway = plane.gateway
+    control = _control(document, counting.counters, counting.clock, plane.key_store)
     drainer.start()
     state = OpsState(
         ready=lambda: (not gateway.draining, "draining" if gateway.draining else ""),
@@ -167,76 +254,229 @@ async def _serve(document: Document, announce: Callable[[Bound], None], outlets:
         render_metrics=meter.render if document.observability.prometheus else None,
         version=__version__,
     )
-    data = data_listener(data_socket, build_app(gateway), gateway, loop)
     admin = admin_listener(admin_socket, build_ops_app(state), loop)
     route_stdlib(outlets.events, level=document.logging.level)
-    await data.open(loop, tls)
+    await plane.open()
     await admin.open(loop)
+    await control.open()
     _spare_the_collector()
-    stop, hurry, patient = asyncio.Event(), asyncio.Event(), asyncio.Event()
-    with _signals(loop, stop, hurry, patient):
+    departure = Departure()
+    with departure.on_signals(loop):
         tasks = [
-            asyncio.create_task(keyring.watch()),
+            asyncio.create_task(plane.keyring.watch()),
             asyncio.create_task(drainer.watch()),
-            asyncio.create_task(_ticks(gateway, [data, admin], loop)),
+            asyncio.create_task(_ticks([plane.listener, admin], plane)),
         ]
         announce(Bound(_name(data_socket.getsockname()), _name(admin_socket.getsockname())))
         outlets.events.log_event("info", "started", version=__version__, generation=document.generation)
-        await stop.wait()
+        await departure.asked.wait()
         outlets.events.log_event("info", "stopping", under_way=len(gateway.under_way))
-        await drain(
-            gateway,
-            [data],
-            lame_duck_s=server.lame_duck if patient.is_set() else 0.0,
-            drain_timeout_s=server.drain_timeout,
-            hurry=hurry,
-        )
+        await plane.drain(document, departure)
         for task in tasks:
             task.cancel()
-        await _close(resources, drainer, key_store, admin)
+        await control.close()
+        await plane.close()
+        await drainer.close()
+        await _close_admin(admin)
     outlets.events.log_event("info", "stopped")
     outlets.close()
 
 
-async def _close(
-    resources: Resources, drainer: DrainProcess, key_store: SqlKeyStore, admin: Listener
-) -> None:
-    await resources.close()
-    await drainer.close()
-    await key_store.close()
+async def _supervise(document: Document, announce: Callable[[Bound], None], outlets: Outlets) -> None:
+    """Everything but serving, which the workers do."""
+    loop = asyncio.get_running_loop()
+    server = document.server
+    # Only to refuse at once what no worker could load.
+    _tls(server.tls.cert, server.tls.key)
+    data_socket = reserve("server.listen", server.listen.host, server.listen.port)
+    admin_socket = bind("server.admin_listen", server.admin_listen.host, server.admin_listen.port)
+    bound = Bound(_name(data_socket.getsockname()), _name(admin_socket.getsockname()))
+    meter = PrometheusMeter(version=__version__)
+    drainer = _drainer(document, meter, outlets.events)
+    meter.gauge("llmgw_log_lines_dropped", "Log lines that nobody took.", outlets.dropped)
+    counters = await _counting(open_shared(document, server.workers), document)
+    key_store = SqlKeyStore(document.storage.url)
+    control = _control(document, counters, counters.clock, key_store)
+
+    async def recovered(index: int, pid: int) -> None:
+        """What a dead worker wrote is in the database by then, unless that takes too long."""
+        if not await drainer.adopted(pid, _RECOVER_WITHIN_S):
+            # What it held goes on counting, which refuses too much rather than too little.
+            outlets.events.log_event("warning", "journal_not_adopted", index=index, pid=pid)
+            return
+        await loop.run_in_executor(None, release_dead, document, counters, index)
+
+    supervisor = Supervisor(document, data_socket, outlets.events, WorkerMeters(meter), recovered)
+    meter.gauge("llmgw_workers", "Workers that accept requests.", lambda: supervisor.ready)
+    meter.gauge(
+        "llmgw_worker_restarts", "Workers started in place of dead ones.", lambda: supervisor.restarts
+    )
+    departure = Departure()
+
+    def ready() -> tuple[bool, str]:
+        if departure.asked.is_set():
+            return False, "draining"
+        return supervisor.ready > 0, "no worker is ready"
+
+    state = OpsState(
+        ready=ready,
+        generation=lambda: document.generation,
+        render_metrics=partial(meter.render, supervisor.processes)
+        if document.observability.prometheus
+        else None,
+        version=__version__,
+        refresh=supervisor.refresh,
+    )
+    admin = admin_listener(admin_socket, build_ops_app(state), loop)
+    route_stdlib(outlets.events, level=document.logging.level)
+    if server.workers > (cpus := _cpus()):
+        outlets.events.log_event("warning", "more_workers_than_cpus", workers=server.workers, cpus=cpus)
+    failure: NoWorker | None = None
+    with departure.on_signals(loop):
+        supervisor.start()
+        drainer.start()
+        tasks = [asyncio.create_task(drainer.watch()), asyncio.create_task(_ticks([admin]))]
+        await admin.open(loop)
+        await control.open()
+        try:
+            if await supervisor.came_up(departure.asked):
+                announce(bound)
+                outlets.events.log_event(
+                    "info",
+                    "started",
+                    version=__version__,
+                    generation=document.generation,
+                    workers=server.workers,
+                )
+                await departure.asked.wait()
+        except NoWorker as error:
+            failure = error
+        outlets.events.log_event("info", "stopping", under_way=supervisor.under_way)
+        await supervisor.stop(departure, server.lame_duck + server.drain_timeout + _SETTLE_WITHIN_S)
+        for task in tasks:
+            task.cancel()
+        await control.close()
+        await key_store.close()
+        await drainer.close()
+        counters.close()
+        await _close_admin(admin)
+    outlets.events.log_event("info", "stopped")
+    outlets.close()
+    if failure is not None:
+        raise StartProblem(f"no worker came up: {failure}") from failure
+
+
+async def _work(place: Place, data: socket.socket, sock: socket.socket) -> int:
+    """One worker: serve what the supervisor hands over until it says otherwise. The exit code."""
+    channel = await Channel[Order].over(sock, Order)
+    begin = await channel.receive()
+    if type(begin) is not Begin:
+        return 0
+    if begin.version != __version__:
+        channel.send(Failed(f"llmgw {__version__} was installed under a running {begin.version}; restart it"))
+        await channel.close()
+        return 1
+    document: Document = pickle.loads(begin.document)  # noqa: S301 - from our own supervisor
+    level = document.logging.level
+    outlets = console_outlets(level) if attached_to_terminal() else json_outlets(level)
+    meter = PrometheusMeter(version=__version__)
+    try:
+        counting = attach_shared(document, place.index, place.of)
+        plane = await prepare_plane(document, counting, data, meter, outlets)
+        route_stdlib(outlets.events, level=level)
+        await plane.open()
+    except (StartProblem, DatabaseProblem, Unavailable, OSError) as error:
+        channel.send(Failed(str(error)))
+        await channel.close()
+        return 1
+    _spare_the_collector()
+    departure = Departure()
+    tasks = [
+        asyncio.create_task(_obey(channel, departure, meter)),
+        asyncio.create_task(_report(channel, meter)),
+        asyncio.create_task(plane.keyring.watch()),
+        asyncio.create_task(_ticks([plane.listener], plane)),
+    ]
+    channel.send(Ready())
+    await departure.asked.wait()
+    await plane.drain(document, departure)
+    for task in tasks:
+        task.cancel()
+    await plane.close()
+    channel.send(Told(meter.take()))
+    outlets.close()
+    await channel.close()
+    return 0
+
+
+async def _obey(channel: Channel[Order], departure: Departure, meter: PrometheusMeter) -> None:
+    while (order := await channel.receive()) is not None:
+        if type(order) is Ask:
+            channel.send(Told(meter.take(), asked=True))
+        elif type(order) is Leave:
+            departure.ask(patient=order.patient)
+    # Without a supervisor nobody tells a load balancer to look elsewhere: go, but in good order.
+    if not departure.asked.is_set():
+        departure.ask(patient=False)
+
+
+async def _report(channel: Channel[Order], meter: PrometheusMeter) -> None:
+    """Tell each second what was counted, so that no more is lost with this process."""
+    while True:
+        await asyncio.sleep(_TICK_S)
+        if not channel.clogged:
+            channel.send(Told(meter.take()))
+
+
+async def _counting(opening: Awaitable[_T], document: Document) -> _T:
+    try:
+        return await opening
+    except (Unavailable, OSError, sqlite3.Error) as error:
+        raise StartProblem(f"the counters of limits and quotas cannot be made ready: {error}") from error
+
+
+def _control(
+    document: Document, counters: CounterStore, clock: Clock, key_store: SqlKeyStore
+) -> ControlSocket:
+    """The door for commands, not yet open."""
+
+    async def issued() -> list[KeyEntry]:
+        return (await key_store.load())[1]
+
+    limits = Limits(document, counters, clock, NullAlerter())
+    inspection = Inspection(document, counters, clock, limits, ledger_of(document), issued)
+    return ControlSocket(document.storage.data_dir, inspection.answers())
+
+
+def _drainer(document: Document, meter: PrometheusMeter, events: Events) -> DrainProcess:
+    """The host's drainer, not yet started, and what `meter` shows of it."""
+    journals = document.storage.data_dir / "journal"
+    drainer = DrainProcess(
+        journals, document.storage.url, document.storage.durability, _drain_trouble(events)
+    )
+    meter.gauge(
+        "llmgw_journal_lag_bytes", "Journal not yet in the database.", lambda: journal_bytes(journals)
+    )
+    meter.gauge(
+        "llmgw_drain_restarts", "Times the drainer had to be started again.", lambda: drainer.restarts
+    )
+    return drainer
+
+
+async def _close_admin(admin: Listener) -> None:
     admin.stop()
     admin.close_idle()
     await admin.finish(0.2)
 
 
-async def _ticks(gateway: Gateway, listeners: list[Listener], loop: asyncio.AbstractEventLoop) -> None:
+async def _ticks(listeners: list[Listener], plane: DataPlane | None = None) -> None:
+    loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(_TICK_S)
-        gateway.tick()
+        if plane is not None:
+            plane.tick()
         for listener in listeners:
             listener.check_deadlines(loop.time())
-
-
-@contextmanager
-def _signals(
-    loop: asyncio.AbstractEventLoop, stop: asyncio.Event, hurry: asyncio.Event, patient: asyncio.Event
-) -> Iterator[None]:
-    """SIGTERM stops with patience, SIGINT without a lame-duck period; a second of either hurries."""
-
-    def stopping(number: int) -> None:
-        if stop.is_set():
-            hurry.set()
-        elif number == signal.SIGTERM:
-            patient.set()
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping, number)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
 
 
 def _tls(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
@@ -302,3 +542,17 @@ def _name(address: tuple[str, int] | tuple[str, int, int, int]) -> str:
 
 def attached_to_terminal() -> bool:
     return sys.stdout.isatty()
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+if __name__ == "__main__":
+    index, of, data_fd, channel_fd = map(int, sys.argv[1:])
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        sys.exit(
+            runner.run(
+                _work(Place(index, of), socket.socket(fileno=data_fd), socket.socket(fileno=channel_fd))
+            )
+        )

@@ -22,8 +22,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from llmgw.stores.drain import INTERVAL_S, Drainer
+from llmgw.stores.journal import SUFFIX
 
 _LAST_ATTEMPTS_S = 10.0
+_LOOK_AGAIN_S = 0.02
 _RESTART_AFTER_S = 1.0
 _NICENESS = 10
 
@@ -35,6 +37,7 @@ class DrainProcess:
     """
 
     def __init__(self, directory: Path, url: str, durability: str, trouble: Callable[[int], None]) -> None:
+        self._directory = directory
         self._command = [sys.executable, "-m", __name__, str(directory), url, durability]
         self._trouble = trouble
         self._process: subprocess.Popen[bytes] | None = None
@@ -55,6 +58,19 @@ class DrainProcess:
                 self.restarts += 1
                 self._trouble(code)
                 self.start()
+
+    async def adopted(self, writer: int, within_s: float) -> bool:
+        """Whether all that a dead process wrote is in the database, waiting for it so long.
+
+        writer: its process id.
+        """
+        try:
+            async with asyncio.timeout(within_s):
+                while any(self._directory.glob(f"journal-{writer}-*{SUFFIX}")):
+                    await asyncio.sleep(_LOOK_AGAIN_S)
+        except TimeoutError:
+            return False
+        return True
 
     async def close(self) -> None:
         """Have everything that is left loaded, and wait for the end."""

@@ -12,8 +12,12 @@ request without a credential wrote becomes a label.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, fields
+from operator import attrgetter
+
+import msgspec
 
 from llmgw.ports.telemetry import RequestReport
 from llmgw.telemetry.histogram import FIRST_BYTE_SECONDS, OVERHEAD_SECONDS, REQUEST_SECONDS, Histogram
@@ -72,6 +76,50 @@ class Slot:
         self.cost_nano_usd = 0
         self.unpriced = 0
 
+    def take(self) -> tuple[int, int, int, int, int, int]:
+        """The counts, which begin at zero again."""
+        taken = (
+            self.requests,
+            self.input_tokens,
+            self.cached_tokens,
+            self.output_tokens,
+            self.cost_nano_usd,
+            self.unpriced,
+        )
+        self.requests = self.input_tokens = self.cached_tokens = self.output_tokens = 0
+        self.cost_nano_usd = self.unpriced = 0
+        return taken
+
+    def add(self, taken: tuple[int, int, int, int, int, int]) -> None:
+        """Count what was taken elsewhere."""
+        self.requests += taken[0]
+        self.input_tokens += taken[1]
+        self.cached_tokens += taken[2]
+        self.output_tokens += taken[3]
+        self.cost_nano_usd += taken[4]
+        self.unpriced += taken[5]
+
+
+_label_values = attrgetter(*(field.name for field in fields(Labels)))
+
+_TakenHistograms = list[tuple[tuple[str, ...], list[int], float]]
+
+
+class Tally(msgspec.Struct, frozen=True, array_like=True):
+    """What a process counted since it was last asked, and its gauges as they stand.
+
+    slots: by their labels, in the order of `Labels`. gauges: text and value, by name.
+    limited: policy, mode and how often it refused, or would have.
+    """
+
+    in_flight: int
+    slots: list[tuple[tuple[str, str, str, str, int, str, str], tuple[int, int, int, int, int, int]]]
+    seconds: _TakenHistograms
+    first_byte: _TakenHistograms
+    overhead: _TakenHistograms
+    gauges: dict[str, tuple[str, float]]
+    limited: list[tuple[str, str, int]] = []
+
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
@@ -102,6 +150,7 @@ class PrometheusMeter:
         self.seconds: dict[tuple[str, ...], Histogram] = {}
         self.first_byte: dict[tuple[str, ...], Histogram] = {}
         self.overhead: dict[str, Histogram] = {}
+        self.limited: Counter[tuple[str, str]] = Counter()
         self._max_slots = max_slots
         self._models: frozenset[str] | None = frozenset()
         self._codes: set[str] = set()
@@ -160,6 +209,9 @@ class PrometheusMeter:
                 histogram.counts[bisect_left(FIRST_BYTE_SECONDS, value)] += 1
                 histogram.total += value
 
+        for limited in report.limited:
+            self.limited[limited] += 1
+
         tokens = report.input_tokens
         if tokens is not None:
             slot.input_tokens += tokens
@@ -177,11 +229,52 @@ class PrometheusMeter:
         """Every slot, for a scrape on another thread."""
         return list(self._slots.values())
 
-    def render(self) -> tuple[bytes, str]:
-        """The text of a scrape, and its content type. Safe to call on another thread."""
+    def render(self, host: HostProcesses | None = None) -> tuple[bytes, str]:
+        """The text of a scrape, and its content type. Safe to call on another thread.
+
+        host: the processes to tell the resources of, instead of this one's.
+        """
         from llmgw.telemetry.prometheus import render_meter
 
-        return render_meter(self)
+        return render_meter(self, host)
+
+    def take(self) -> Tally:
+        """What was counted since the last take, for the meter that adds up several processes.
+
+        It is forgotten here: whoever takes does not render.
+        """
+        limited, self.limited = self.limited, Counter()
+        return Tally(
+            self.in_flight,
+            [(_label_values(slot.labels), slot.take()) for slot in self._slots.values() if slot.requests],
+            _taken(self.seconds.items()),
+            _taken(self.first_byte.items()),
+            _taken(((endpoint,), histogram) for endpoint, histogram in self.overhead.items()),
+            {gauge.name: (gauge.help, value) for gauge, value in self.read_gauges()},
+            [(policy, mode, count) for (policy, mode), count in limited.items()],
+        )
+
+    def read_gauges(self) -> Iterator[tuple[Gauge, float]]:
+        """Every gauge that can be read."""
+        for gauge in list(self.gauges.values()):
+            try:
+                value = float(gauge.read())
+            except Exception:  # noqa: S112 - one owner's failure must not hide every other number
+                continue
+            yield gauge, value
+
+    def add(self, tally: Tally) -> None:
+        """Count what another process counted. Its gauges are left to `WorkerMeters`."""
+        for policy, mode, count in tally.limited:
+            self.limited[policy, mode] += count
+        for values, counts in tally.slots:
+            self._slot_of(Labels(*values)).add(counts)
+        for which, counted, total in tally.seconds:
+            _add(self._histogram(self.seconds, which, REQUEST_SECONDS), counted, total)
+        for which, counted, total in tally.first_byte:
+            _add(self._histogram(self.first_byte, which, FIRST_BYTE_SECONDS), counted, total)
+        for (endpoint,), counted, total in tally.overhead:
+            _add(self.overhead.setdefault(endpoint, Histogram(OVERHEAD_SECONDS)), counted, total)
 
     def _slot_for(self, key: _Key) -> Slot:
         """The slot of a request seen for the first time since a reload, or of an overflowing one."""
@@ -200,16 +293,29 @@ class PrometheusMeter:
             outcome,
             code or "",
         )
-        slot = self._slots.get(labels)
-        if slot is None:
-            if len(self._slots) >= self._max_slots:
-                labels = Labels(OTHER, OTHER, OTHER, OTHER, status, outcome, OTHER if code else "")
-                slot = self._slots.get(labels)
-            if slot is None:
-                slot = self._new_slot(labels)
+        slot = self._slot_of(labels)
         if len(self._aliases) < MAX_ALIASES:
             self._aliases[key] = slot
         return slot
+
+    def _slot_of(self, labels: Labels) -> Slot:
+        """The slot of these labels, or of `other` when there are too many."""
+        slot = self._slots.get(labels)
+        if slot is None and len(self._slots) >= self._max_slots:
+            code = OTHER if labels.code else ""
+            labels = Labels(OTHER, OTHER, OTHER, OTHER, labels.status, labels.outcome, code)
+            slot = self._slots.get(labels)
+        return slot if slot is not None else self._new_slot(labels)
+
+    def _histogram(
+        self,
+        histograms: dict[tuple[str, ...], Histogram],
+        which: tuple[str, ...],
+        bounds: tuple[float, ...],
+    ) -> Histogram:
+        if which not in histograms and len(histograms) >= self._max_slots:
+            which = (OTHER,) * len(which)
+        return histograms.setdefault(which, Histogram(bounds))
 
     def _model_label(self, model: str | None, provider: str | None, status: int) -> str:
         if model is None:
@@ -228,3 +334,72 @@ class PrometheusMeter:
         )
         self._slots[labels] = slot
         return slot
+
+
+class WorkerMeters:
+    """The meters of a host's workers, added up in one that is scraped.
+
+    Counts stay when a worker ends, so none goes backwards; its gauges go with it.
+    """
+
+    def __init__(self, meter: PrometheusMeter) -> None:
+        self._meter = meter
+        self._last: dict[int, Tally] = {}
+        self._summed: set[str] = set()
+
+    def add(self, worker: int, tally: Tally) -> None:
+        """Take in what a worker told."""
+        self._meter.add(tally)
+        self._last[worker] = tally
+        self._sum_in_flight()
+        for name, (text, _) in tally.gauges.items():
+            if name not in self._summed:
+                self._summed.add(name)
+                self._meter.gauge(name, text, self._sum_of(name, self._meter.gauges.get(name)))
+
+    def forget(self, worker: int) -> None:
+        """A worker has ended."""
+        self._last.pop(worker, None)
+        self._sum_in_flight()
+
+    def _sum_in_flight(self) -> None:
+        self._meter.in_flight = sum(tally.in_flight for tally in self._last.values())
+
+    def _sum_of(self, name: str, own: Gauge | None) -> Callable[[], float]:
+        """own: this process's part of it."""
+
+        def read() -> float:
+            told = sum(tally.gauges[name][1] for tally in list(self._last.values()) if name in tally.gauges)
+            return told + (own.read() if own is not None else 0.0)
+
+        return read
+
+
+@dataclass(slots=True)
+class HostProcesses:
+    """The processes beside this one whose resources a scrape adds to its own.
+
+    ended_cpu_s: what those that have ended used. told_cpu_s: the highest sum that was told.
+    """
+
+    pids: tuple[int, ...] = ()
+    ended_cpu_s: float = 0.0
+    told_cpu_s: float = 0.0
+
+
+def _taken(histograms: Iterable[tuple[tuple[str, ...], Histogram]]) -> _TakenHistograms:
+    taken: _TakenHistograms = []
+    for which, histogram in histograms:
+        if any(histogram.counts):
+            taken.append((which, histogram.counts[:], histogram.total))
+            # In place: the road holds on to the list.
+            histogram.counts[:] = [0] * len(histogram.counts)
+            histogram.total = 0.0
+    return taken
+
+
+def _add(histogram: Histogram, counted: list[int], total: float) -> None:
+    counts = histogram.counts
+    for index, count in enumerate(counted):
+        counts[index] += count
+    histogram.total += total

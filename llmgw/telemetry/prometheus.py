@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import platform
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -29,18 +30,49 @@ from prometheus_client.registry import Collector
 from llmgw.telemetry.histogram import Histogram
 
 if TYPE_CHECKING:
-    from llmgw.telemetry.metrics import PrometheusMeter, Slot
+    from llmgw.telemetry.metrics import HostProcesses, PrometheusMeter, Slot
 
 _BY_MODEL = ("endpoint", "provider", "model")
 _BY_TENANT = ("tenant", "provider", "model")
 
+_LEVELS = ("per-key", "per-user", "per-model", "per-route", "per-tenant", "per-ip", "global", "quota")
 
-def render_meter(meter: PrometheusMeter) -> tuple[bytes, str]:
-    """A scrape of `meter` and of this process, with its content type."""
+
+def render_meter(meter: PrometheusMeter, host: HostProcesses | None = None) -> tuple[bytes, str]:
+    """A scrape of `meter` and of this process, or all of the host's, with its content type."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(MeterCollector(meter))
-    ProcessCollector(registry=registry)
+    if host is None:
+        ProcessCollector(registry=registry)
+    else:
+        registry.register(HostCollector(host))
     return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+class HostCollector(Collector):
+    """`process_*` of this process and others, added up. The start is this one's."""
+
+    def __init__(self, host: HostProcesses) -> None:
+        self._host = host
+
+    def collect(self) -> Iterable[Metric]:
+        """The families that `ProcessCollector` gives for one process."""
+        host = self._host
+        ended_cpu_s = host.ended_cpu_s
+        sums: dict[str, float] = defaultdict(float)
+        for pid in host.pids:
+            for family in ProcessCollector(pid=partial(str, pid), registry=None).collect():
+                sums[family.name] += family.samples[0].value
+        for family in ProcessCollector(registry=None).collect():
+            value = family.samples[0].value
+            if family.name == "process_cpu_seconds":
+                # A process that ends while we read may be in neither part of the sum.
+                host.told_cpu_s = max(host.told_cpu_s, value + sums[family.name] + ended_cpu_s)
+                yield CounterMetricFamily(family.name, family.documentation, value=host.told_cpu_s)
+            elif family.name == "process_start_time_seconds":
+                yield family
+            else:
+                yield GaugeMetricFamily(family.name, family.documentation, value=value + sums[family.name])
 
 
 class MeterCollector(Collector):
@@ -74,6 +106,12 @@ class MeterCollector(Collector):
             lambda slot: slot.unpriced,
         )
         yield _errors(slots)
+        yield _counter(
+            "llmgw_limit_refusals",
+            "Requests that a limit or quota refused, or in shadow and warning mode would have.",
+            ("level", "policy", "mode"),
+            {(_level(policy), policy, mode): count for (policy, mode), count in dict(meter.limited).items()},
+        )
         yield _histogram(
             "llmgw_request_seconds",
             "Time from the request's arrival to the end of its answer.",
@@ -92,14 +130,7 @@ class MeterCollector(Collector):
             ("endpoint",),
             {(endpoint,): histogram for endpoint, histogram in dict(meter.overhead).items()},
         )
-        yield from self._gauges()
-
-    def _gauges(self) -> Iterator[Metric]:
-        for gauge in list(self._meter.gauges.values()):
-            try:
-                value = float(gauge.read())
-            except Exception:  # noqa: S112 - one owner's failure must not hide every other number
-                continue
+        for gauge, value in meter.read_gauges():
             yield GaugeMetricFamily(gauge.name, gauge.help, value=value)
 
 
@@ -141,6 +172,11 @@ def _errors(slots: list[Slot]) -> Metric:
         if slot.labels.code:
             sums[(slot.labels.code,)] += slot.requests
     return _counter("llmgw_errors", "Requests that ended in an error, by its code.", ("code",), sums)
+
+
+def _level(policy: str) -> str:
+    """`per-user-tokens` is of the level `per-user`, every quota of the level `quota`."""
+    return next((level for level in _LEVELS if policy.startswith(level)), policy)
 
 
 def _counter(

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from llmgw.config.document import Document
+from llmgw.config.limits import IpRuleSettings, Sparse
 from llmgw.config.load import load_document
+from llmgw.config.quotas import QuotaSettings
 from llmgw.config.resolve import resolve_secrets, secrets_of
 from llmgw.config.secret import Secret
 from llmgw.config.section import Section
@@ -37,12 +39,13 @@ def test_examples_load(path: Path) -> None:
     secrets: list[Secret] = [secret for _, secret in secrets_of(document)]
     names = {reference.locator for secret in secrets for reference in secret.references}
     assert all(secret.references for secret in secrets)
-    sources = [EnvSource(dict.fromkeys(names, "x")), Anything()]
+    sources = [EnvSource(dict.fromkeys(names, "https://x.example/x")), Anything()]
     assert resolve_secrets(document, sources)
 
 
 @pytest.mark.parametrize(
-    "section", ["server", "storage", "auth", "logging", "observability", "errors", "prices"]
+    "section",
+    ["server", "storage", "limits", "alerts", "auth", "logging", "observability", "errors", "prices"],
 )
 def test_example_names_every_setting(section: str) -> None:
     """A setting that is not in the example would not be found."""
@@ -52,12 +55,13 @@ def test_example_names_every_setting(section: str) -> None:
         node = node_at(root, path)
         if not isinstance(node, MapNode):
             return []
-        absent = [".".join((*path, name)) for name in type(settings).model_fields if name not in node.entries]
+        names = [info.alias or name for name, info in type(settings).model_fields.items()]
+        absent = [".".join((*path, name)) for name in names if name not in node.entries]
         inner = [(name, getattr(settings, name)) for name in type(settings).model_fields]
         return absent + [
             found
             for name, value in inner
-            if isinstance(value, Section)
+            if isinstance(value, Section) and not isinstance(value, Sparse)
             for found in missing(value, (*path, name))
         ]
 
@@ -79,3 +83,18 @@ def test_example_shows_the_defaults() -> None:
     assert document.server == type(document.server)()
     assert document.logging == type(document.logging)()
     assert document.auth == type(document.auth)()
+    assert document.alerts == type(document.alerts)()
+    assert document.limits == type(document.limits)(per_model=document.limits.per_model)
+
+
+def test_example_names_everything_a_rule_and_a_quota_can_say() -> None:
+    """They leave out what is unset, so it is their union that is complete; selectors are in a comment."""
+    document = load_document(EXAMPLE, {}).model_dump(mode="json")
+
+    rules = [document["limits"]["per_ip"], *document["limits"]["per_model"]]
+    assert {name for rule in rules for name in rule} == set(IpRuleSettings.model_fields)
+    amounts_and_selectors = {"input_tokens", "output_tokens", "tenant", "user", "key"}
+    named = {name for quota in document["quotas"] for name in quota}
+    assert named == set(QuotaSettings.model_fields) - amounts_and_selectors
+    text = EXAMPLE.read_text()
+    assert all(f"{name}" in text for name in amounts_and_selectors)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from llmgw.config.load import document_from_text, load_document
 from llmgw.config.problems import ConfigError
+from llmgw.config.source import parse_yaml, plain
 
 Refusals = Callable[..., list[str]]
 
@@ -182,7 +183,7 @@ def test_l02_refused_quickly(refusals: Refusals) -> None:
     assert time.monotonic() - started < 0.5
 
 
-EXAMPLE = yaml.safe_load((Path(__file__).parents[2] / "config.example.yaml").read_text())
+EXAMPLE = plain(parse_yaml((Path(__file__).parents[2] / "config.example.yaml").read_bytes(), "f.yaml"))
 
 
 def _paths(value: object, path: tuple[object, ...] = ()) -> list[tuple[object, ...]]:

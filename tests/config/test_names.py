@@ -49,6 +49,14 @@ def test_names_that_lead_somewhere(text: str) -> None:
             "tenants: {a: {providers: {own: {kind: echo}}}, b: {}}",
             'no shared provider named "own", and tenant "b" has none',
         ),
+        (
+            ECHO + "tenants: {acme: {}}\nquotas: [{per: user, tenant: acmee, requests: 1, window: day}]",
+            'f.yaml:4 quotas[0].tenant: no tenant named "acmee"; did you mean "acme"?',
+        ),
+        (
+            ECHO + "quotas: [{per: user, tenant: defualt, requests: 1, window: day}]",
+            'quotas[0].tenant: no tenant named "defualt"; did you mean "default"?',
+        ),
         (ECHO + "auth: {anonymous: {tenant: publik}}", 'auth.anonymous.tenant: no tenant named "publik"'),
         (
             ECHO + "prices: {overrides: {eo/x: {input: 1 USD/M, output: 1 USD/M}}}",
@@ -108,8 +116,46 @@ def test_duplicate_hosts(refusals: Refusals) -> None:
 )
 def test_references_outside_secrets(row: str, refusals: Refusals) -> None:
     """They would be taken for plain text."""
-    assert any("references are read in api_key and proxy only" in line for line in refusals(ECHO + row))
+    assert any(
+        "references are read in api_key, proxy and webhook only" in line for line in refusals(ECHO + row)
+    )
 
 
 def test_other_dollar_signs_are_text() -> None:
     assert document_from_text(ECHO + "tenants: {a: {name: 'costs ${5}'}}").tenants["a"].name == "costs ${5}"
+
+
+SELECTED = "quotas: [{per: key, requests: 1, window: day, tenant: acme, %s}]"
+ACME = f"tenants: {{acme: {{users: {{alice: {{}}}}, keys: [{{id: ci, user: bot, hash: '{HASH}'}}]}}}}\n"
+
+
+@pytest.mark.parametrize("selector", ["user: alice", "user: bot", "key: ci"])
+def test_a_quota_for_a_listed_subject(selector: str) -> None:
+    """A user is listed under `users`, or as somebody's whose key is declared."""
+    assert document_from_text(ECHO + ACME + SELECTED % selector).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("selector", "warning"),
+    [
+        (
+            "user: alcie",
+            'quotas[0].user: tenant "acme" lists no user "alcie"; fine if another source knows it',
+        ),
+        ("key: c2", 'quotas[0].key: tenant "acme" lists no key "c2"'),
+        ("user: alcie", 'did you mean "alice"?'),
+    ],
+)
+def test_a_quota_for_somebody_unlisted(selector: str, warning: str) -> None:
+    """Users come from credentials and keys from the database too: it may be right."""
+    (found,) = document_from_text(ECHO + ACME + SELECTED % selector).warnings
+
+    assert warning in str(found)
+
+
+def test_a_quota_for_a_user_of_the_only_tenant() -> None:
+    text = "quotas: [{per: user, requests: 1, window: day, tenant: default, user: alice}]"
+
+    (found,) = document_from_text(ECHO + text).warnings
+
+    assert 'tenant "default" lists no user "alice"' in str(found)

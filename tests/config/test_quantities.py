@@ -5,8 +5,14 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from llmgw.config.quantities import (
+    MAX_AMOUNT,
+    Amount,
+    Budget,
+    Money,
+    Percent,
     parse_count,
     parse_duration,
     parse_money,
@@ -14,6 +20,7 @@ from llmgw.config.quantities import (
     parse_price,
     parse_size,
     render_duration,
+    render_percent,
     render_size,
     render_usd,
 )
@@ -110,6 +117,34 @@ def test_sizes_survive_rendering(size: int) -> None:
 @given(st.integers(0, 10**15))
 def test_prices_survive_rendering(price: int) -> None:
     assert parse_price(f"{render_usd(price)} USD/M") == price
+
+
+@given(st.integers(0, 10**6))
+def test_shares_survive_rendering(ppm: int) -> None:
+    assert parse_percent(render_percent(ppm)) == ppm
+
+
+@pytest.mark.parametrize(("kind", "text"), [(Money, "0.5 USD"), (Budget, "1000 USD"), (Percent, "12.5%")])
+def test_money_and_shares_are_shown_with_units(kind: object, text: str) -> None:
+    adapter: TypeAdapter[int] = TypeAdapter(kind)
+
+    assert adapter.dump_python(adapter.validate_python(text), mode="json") == text
+
+
+@pytest.mark.parametrize(
+    ("kind", "largest", "refused", "reason"),
+    [
+        (Amount, "1000G", "1001G", r"1001000000000 is more than 10\^12"),
+        (Budget, "1000000000 USD", "1000000000.1 USD", r"1000000000.1 USD is more than 10\^9 USD"),
+    ],
+)
+def test_absurd_amounts(kind: object, largest: str, refused: str, reason: str) -> None:
+    """A slip of the unit is no limit."""
+    adapter: TypeAdapter[int] = TypeAdapter(kind)
+
+    assert adapter.validate_python(largest) >= MAX_AMOUNT
+    with pytest.raises(ValueError, match=reason):
+        adapter.validate_python(refused)
 
 
 def test_negative_amounts_render() -> None:

@@ -28,6 +28,20 @@ def test_schema_explains() -> None:
     assert definitions["OpenAI"]["properties"]["api_key"]["type"] == "string"
 
 
+def test_levels_are_off_a_rule_or_rules() -> None:
+    """By the names of the file."""
+    definitions = json_schema()["$defs"]
+
+    limits = definitions["LimitsSettings"]["properties"]
+    assert {"global", "per_ip", "concurrency"} <= set(limits)
+    forms = limits["global"]["oneOf"]
+    assert forms[0]["$ref"] == "#/$defs/RuleSettings"
+    assert forms[1]["items"] == forms[0]
+    assert forms[2]["const"] == limits["concurrency"]["anyOf"][1]["const"] == "off"
+    assert limits["global"]["default"]["window"] == "1m"
+    assert definitions["TenantQuota"]["properties"]["cost"]["anyOf"][0]["examples"] == ["50 USD"]
+
+
 def test_kinds_are_told_apart() -> None:
     provider = next(iter(json_schema()["properties"]["providers"]["patternProperties"].values()))
 

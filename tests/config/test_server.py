@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -57,6 +58,27 @@ def test_refused(server: str, refusal: str, refusals: Refusals) -> None:
     found = refusals(f"{ECHO}server: {{{server}}}")
 
     assert any(refusal in line for line in found), found
+
+
+@pytest.mark.parametrize(
+    ("rows", "warned"),
+    [
+        ("server: {listen: '0.0.0.0:80'}", True),
+        ("server: {listen: 'gateway.example.com:80'}", True),
+        ("server: {listen: '127.0.0.1:80'}", False),
+        ("server: {listen: '0.0.0.0:80', trusted_proxies: [10.0.0.0/8]}", False),
+        ("server: {listen: '0.0.0.0:80'}\nlimits: {per_ip: off}", False),
+        ("server: {listen: '0.0.0.0:80'}\nlimits: {per_ip: {apply_to: unauthenticated}}", False),
+        ("server: {listen: '0.0.0.0:80'}\nlimits: {per_ip: [{requests: 9}]}", True),
+    ],
+)
+def test_everybody_behind_one_address(rows: str, warned: bool) -> None:
+    """Beyond loopback, a proxy that is not trusted makes all its clients one to `per_ip`."""
+    found = [str(warning) for warning in document_from_text(ECHO + rows, path=Path("f.yaml")).warnings]
+
+    assert len(found) == warned
+    assert all(line.startswith("f.yaml:3 server.listen: limits.per_ip") for line in found)
+    assert all("set server.trusted_proxies, or apply_to: unauthenticated" in line for line in found)
 
 
 def test_system_chosen_ports_may_be_equal() -> None:

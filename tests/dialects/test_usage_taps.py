@@ -164,12 +164,13 @@ def test_an_event_over_the_cap_is_refused() -> None:
         (WireUsage(), None),
         (WireUsage(prompt_tokens="5", completion_tokens=None), None),
         (WireUsage(prompt_tokens=0, completion_tokens=0), Usage(0, 0)),
-        (WireUsage(prompt_tokens=-5, completion_tokens=10**12), Usage(0, 10**9)),
+        (WireUsage(prompt_tokens=-5, completion_tokens=3), None),
+        (WireUsage(prompt_tokens=5, completion_tokens=10**12), None),
         (WireUsage(prompt_tokens=3), Usage(3, 0)),
         (WireUsage(input_tokens=3, output_tokens=True), Usage(3, 0)),
     ],
 )
-def test_g19_counts_that_cannot_be_are_clamped(wire: WireUsage | None, expected: Usage | None) -> None:
+def test_g19_counts_that_cannot_be_tell_nothing(wire: WireUsage | None, expected: Usage | None) -> None:
     assert parse_usage(wire) == expected
 
 

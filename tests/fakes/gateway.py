@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Callable
+from textwrap import indent
 from types import TracebackType
 from typing import Any, Self, cast
 
 from llmgw.auth.api_key import ApiKeys
 from llmgw.config.load import document_from_text
+from llmgw.core.alert import Alert
+from llmgw.core.clock import Clock, system_clock
 from llmgw.core.record import Settled
 from llmgw.policies.upstream_state import KnownResponses
 from llmgw.ports.telemetry import RequestReport
-from llmgw.runtime.build import Resources, build_generation, build_road, declared_keys
+from llmgw.runtime.build import PriceTables, Resources, build_generation, build_road, declared_keys
 from llmgw.server.app import build_app
 from llmgw.server.gateway import Gateway
 from llmgw.server.listeners import bind, data_listener
 from llmgw.server.protocol import FrontDoor
+from llmgw.stores.counters import MemoryCounters
 from llmgw.stores.memory import MemoryJournal
+from llmgw.tokens.estimate import estimate_request
 from llmgw.transport.http import HttpTransport
 from tests.fakes.raw_client import Answer, RawClient, request
 from tests.fakes.upstream import ScriptedUpstream
 
+PRICES = "{up/gpt-4o: {input: 2 USD/M, output: 8 USD/M}}"
 CONFIG = """
 version: 1
 providers:
@@ -30,16 +38,27 @@ models:
   gpt-4o: {{targets: [{{provider: up, model: gpt-4o}}], timeouts: {timeouts}}}
   renamed: {{targets: [{{provider: up, model: upstream/name}}], timeouts: {timeouts}}}
   echo: {{targets: [{{provider: demo, model: echo}}]}}
-prices: {{overrides: {{up/gpt-4o: {{input: 2 USD/M, output: 8 USD/M}}}}}}
+prices: {{overrides: {prices}}}
 tenants:
   acme:
     deny_models: [forbidden]
+{acme}
     keys:
       - {{id: main, user: alice, hash: "{main}"}}
       - {{id: held, hash: "{held}", allow_models: [echo]}}
       - {{id: old, hash: "{old}", expires: "2020-01-01"}}
   rival: {{keys: [{{id: rival, hash: "{rival}"}}]}}
 """
+
+
+_USED: dict[str, Callable[[tuple[int, ...]], int]] = {
+    "fixed_window": lambda state: state[1],
+    "sliding_window": lambda state: state[1],
+    "token_bucket": lambda state: -(-state[1] // 1_000_000),
+    "concurrency": lambda state: state[0],
+    "balance": lambda state: state[0],
+}
+"""What a counter's state says was used."""
 
 
 class Heard:
@@ -69,6 +88,8 @@ class RunningGateway:
         timeouts: str = "{connect: 1s, first_byte: 2s, idle: 2s, total: 10s}",
         max_body: int = 1024 * 1024,
         extra: str = "",
+        acme: str = "",
+        clock: Clock | None = None,
     ) -> None:
         self.upstream = upstream
         self.heard = Heard()
@@ -76,6 +97,10 @@ class RunningGateway:
         self._timeouts = timeouts
         self._max_body = max_body
         self._extra = extra
+        self._acme = indent(acme, "    ")
+        self.clock = clock or system_clock()
+        self.counters = MemoryCounters(self.clock.steady_ns)
+        self.alerts: list[Alert] = []
         self._clients: list[RawClient] = []
 
     async def __aenter__(self) -> Self:
@@ -85,12 +110,24 @@ class RunningGateway:
             name: f"sha256:{sha256(f'sk-{key}'.encode()).hexdigest()}"
             for name, key in {"main": "test", "held": "held", "old": "old", "rival": "rival"}.items()
         }
-        text = CONFIG.format(base_url=f"{self.upstream.base_url}/v1", timeouts=self._timeouts, **hashes)
-        document = document_from_text(text + self._extra)
+        self._text = CONFIG.format(
+            base_url=f"{self.upstream.base_url}/v1",
+            timeouts=self._timeouts,
+            acme=self._acme,
+            prices=PRICES,
+            **hashes,
+        )
+        document = document_from_text(self._text + self._extra)
         loop = asyncio.get_running_loop()
         self.journal = MemoryJournal(loop)
-        resources = Resources(
-            cast("Any", self.journal), HttpTransport(loop), ApiKeys(declared_keys(document)), KnownResponses()
+        self._resources = resources = Resources(
+            cast("Any", self.journal),
+            HttpTransport(loop),
+            ApiKeys(declared_keys(document)),
+            KnownResponses(),
+            self.clock,
+            self.counters,
+            self,
         )
         self.road = build_road(document, resources, self.heard, self.heard)
         self.gateway = Gateway(
@@ -113,6 +150,45 @@ class RunningGateway:
         self.listener.stop()
         await self.listener.finish(0.0)
         await self._transport.close()
+
+    def crossed(self, alert: Alert) -> None:
+        """Implements `ports.alerts.Alerter`."""
+        if all(
+            (one.balance, one.threshold_ppm) != (alert.balance, alert.threshold_ppm) for one in self.alerts
+        ):
+            self.alerts.append(alert)
+
+    def reload(self, extra: str, prices: str = PRICES) -> None:
+        """Go on with other limits and prices, on the same counters."""
+        document = document_from_text(self._text.replace(PRICES, prices) + extra)
+        self.gateway.generation = build_generation(document, self._resources)
+        self.road.prices = PriceTables(document)
+
+    def spent(self, unit: str) -> int:
+        """What is spent of all quotas in a unit."""
+        return sum(spent for key, spent, _ in self.counters.balances() if key.split("|")[2] == unit)
+
+    def estimate(self, body: object) -> int:
+        """Input tokens that a body is taken for."""
+        return estimate_request(json.dumps(body).encode())
+
+    @property
+    def in_flight(self) -> int:
+        """Places that are taken."""
+        return self.used("concurrency")
+
+    @property
+    def held(self) -> int:
+        """What all balances hold for requests under way."""
+        return sum(held for _, _, held in self.counters.balances())
+
+    def used(self, prefix: str, subject: str = "") -> int:
+        """What the counters with such a name count together."""
+        total = 0
+        for key, rule, state in self.counters.states():
+            if key.startswith(prefix) and subject in key.partition("|")[2] and state:
+                total += _USED[rule.algorithm](state)
+        return total
 
     @property
     def records(self) -> list[Settled]:

@@ -9,8 +9,12 @@ from llmgw.core.errors import ModelNotFound, PermissionDenied
 from llmgw.core.principal import Principal
 from llmgw.engine.plan import Plan
 from llmgw.policies.upstream_state import KnownResponses, UpstreamState
-from llmgw.runtime.build import Providers
+from llmgw.ports.alerts import NullAlerter
+from llmgw.runtime.build import PriceTables, Providers
+from llmgw.runtime.limits import Limits
 from llmgw.runtime.plans import Plans
+from llmgw.stores.counters import MemoryCounters
+from tests.fakes.clock import FakeClock
 from tests.fakes.exchanges import exchange
 
 CONFIG = """
@@ -37,7 +41,15 @@ tenants:
 
 def plans(text: str = CONFIG) -> Plans:
     document = document_from_text(text)
-    return Plans(document, Providers(document).provider, cast("Any", "shared transport"), KnownResponses())
+    clock = FakeClock().clock
+    return Plans(
+        document,
+        Providers(document).provider,
+        cast("Any", "shared transport"),
+        KnownResponses(),
+        Limits(document, MemoryCounters(clock.steady_ns), clock, NullAlerter()),
+        PriceTables(document),
+    )
 
 
 def match(found: Plans, tenant: str, model: str) -> Plan:

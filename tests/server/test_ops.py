@@ -88,6 +88,24 @@ async def test_metrics_are_written_off_the_loop() -> None:
     assert threads != [threading.get_ident()]
 
 
+async def test_metrics_are_refreshed_before_they_are_written() -> None:
+    """And only they: a probe must not wait for a worker."""
+    order: list[str] = []
+
+    async def refresh() -> None:
+        order.append("refreshed")
+
+    def render() -> tuple[bytes, str]:
+        order.append("written")
+        return b"x 1\n", "text/plain; version=1.0.0"
+
+    state = replace(STATE, render_metrics=render, refresh=refresh)
+    for path in ("/healthz", "/readyz", "/metrics", "/version"):
+        await get(state, path)
+
+    assert order == ["refreshed", "written"]
+
+
 async def test_metrics_switched_off() -> None:
     assert (await get(replace(STATE, render_metrics=None), "/metrics")).status == 404
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -103,3 +104,19 @@ async def test_a_killed_one_is_started_again(
 
     assert troubles == [-9]
     assert process.restarts == 1
+
+
+async def test_a_dead_writers_journal_is_adopted(
+    process: DrainProcess, database: Path, tmp_path: Path
+) -> None:
+    """It has been when nothing of it is left; one that lives never is."""
+    leave(tmp_path, 1)
+    with (tmp_path / "journal" / "journal-2-aa-000001.log").open("wb") as living:
+        fcntl.flock(living, fcntl.LOCK_EX)
+
+        assert await process.adopted(1, 10)
+        assert outcomes(database) == ["ok", "lost"]
+        assert not await process.adopted(2, 0.1)
+
+    assert await process.adopted(2, 10)
+    assert await process.adopted(3, 0)

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from llmgw.telemetry.metrics import PrometheusMeter
+from llmgw.telemetry.metrics import HostProcesses, PrometheusMeter
 from tests.telemetry.conftest import report
 
 
-def scraped(meter: PrometheusMeter) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+def scraped(
+    meter: PrometheusMeter, host: HostProcesses | None = None
+) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
     """Samples by name and sorted labels, read as Prometheus would."""
-    text, content_type = meter.render()
+    text, content_type = meter.render(host)
     assert content_type.startswith("text/plain")
     samples: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
     for family in text_string_to_metric_families(text.decode()):
@@ -72,6 +77,32 @@ def test_build_and_process(meter: PrometheusMeter) -> None:
     (labels,) = seen["llmgw_build_info"]
     assert dict(labels)["version"] == "1.2.3"
     assert seen["process_resident_memory_bytes"][()] > 0
+
+
+def test_resources_of_several_processes_are_added_up(meter: PrometheusMeter) -> None:
+    """CPU time never goes back, also when a process ends; one that has ended is no error."""
+    own = scraped(meter)
+    busy = "for n in range(5_000_000): pass\nprint(flush=True)\ninput()"
+    with subprocess.Popen(
+        [sys.executable, "-c", busy], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        host = HostProcesses((other.pid,), ended_cpu_s=100.0)
+        both = scraped(meter, host)
+        other.communicate(b"\n")
+    after = scraped(meter, host)
+
+    def of(seen: dict[str, dict[tuple[tuple[str, str], ...], float]], name: str) -> float:
+        return seen[f"process_{name}"][()]
+
+    assert set(own) == set(both)
+    assert of(both, "resident_memory_bytes") > of(own, "resident_memory_bytes")
+    assert of(both, "max_fds") > of(own, "max_fds")
+    assert of(both, "open_fds") > of(own, "open_fds")
+    assert of(both, "start_time_seconds") == of(own, "start_time_seconds")
+    assert of(both, "cpu_seconds_total") > 100 + of(own, "cpu_seconds_total")
+    assert of(after, "cpu_seconds_total") >= of(both, "cpu_seconds_total")
 
 
 def test_hostile_label_values(meter: PrometheusMeter) -> None:

@@ -1,0 +1,83 @@
+"""What the running gateway tells commands about its limits, quotas and balances."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from llmgw.config.document import Document
+from llmgw.core.clock import Clock
+from llmgw.ports.counters import CounterStore
+from llmgw.ports.stores import KeyEntry
+from llmgw.runtime.balances import ledger_balances, period_end_s, recorded_callers
+from llmgw.runtime.limits import Limits
+from llmgw.runtime.standing import Caller, declared_callers, differences, limit_rows, quota_rows
+from llmgw.server.control import Answer
+from llmgw.stores.ledger import Ledger
+
+
+class Inspection:
+    """issued: the keys that commands issued."""
+
+    def __init__(
+        self,
+        document: Document,
+        counters: CounterStore,
+        clock: Clock,
+        limits: Limits,
+        ledger: Ledger,
+        issued: Callable[[], Awaitable[list[KeyEntry]]],
+    ) -> None:
+        self._document = document
+        self._counters = counters
+        self._clock = clock
+        self._limits = limits
+        self._ledger = ledger
+        self._issued = issued
+
+    def answers(self) -> dict[str, Answer]:
+        """By the name that `llmgw` asks for."""
+        return {"quotas": self.quotas, "limits": self.limits, "verify": self.verify}
+
+    async def quotas(self, asked: dict[str, Any]) -> object:
+        """Every quota of everybody who is known, with what is held for requests under way."""
+        callers = [*declared_callers(self._document), *await self._others()]
+        return quota_rows(self._document, self._clock, self._counters.balance, callers)
+
+    async def limits(self, asked: dict[str, Any]) -> object:
+        """The limits of one caller. tenant, user, key, model: who, and for what."""
+        caller = (asked["tenant"], asked.get("user"), asked.get("key"))
+        return limit_rows(
+            self._document, self._counters, self._clock, self._limits, caller, asked.get("model")
+        )
+
+    async def verify(self, asked: dict[str, Any]) -> object:
+        """The balances, and those that are not the sum of their records."""
+        before = self._spent()
+        recorded = await asyncio.get_running_loop().run_in_executor(None, self._recorded)
+        after = self._spent()
+        return {
+            "balances": len({*before, *recorded}),
+            "differences": differences(before, recorded, after),
+        }
+
+    def _spent(self) -> dict[str, int]:
+        now_s = self._clock.utc_ns() // 1_000_000_000
+        return {
+            key: spent for key, spent, _ in self._counters.balances() if spent and period_end_s(key) > now_s
+        }
+
+    def _recorded(self) -> dict[str, int]:
+        self._ledger.catch_up()
+        sums = ledger_balances(self._document, self._clock, self._ledger.sums)
+        return {key: spent for key, (spent, _) in sums.items() if spent}
+
+    async def _others(self) -> list[Caller]:
+        """Callers with an issued key, and those who left records."""
+        issued = [(entry.tenant, entry.user, entry.key_id) for entry in await self._issued()]
+        loop = asyncio.get_running_loop()
+        recorded = await loop.run_in_executor(
+            None, recorded_callers, self._document, self._clock, self._ledger.callers
+        )
+        return [*issued, *recorded]
