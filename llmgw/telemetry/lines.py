@@ -4,6 +4,10 @@
 sleeps without waking while there is nothing. A full pipe blocks only the thread; what exceeds
 `max_lines` meanwhile, and what a closed pipe or a full disk refuses, is dropped and counted.
 
+Several processes may write to one pipe: a `write` of at most PIPE_BUF bytes is never mixed with
+another's there, so a pipe gets pieces that small. A longer line may be cut by another while the
+pipe is full.
+
 Nothing is written twice and lines keep their order. A line is lost by kill -9 when younger
 than the interval: the journal, not the log, is the record.
 """
@@ -12,13 +16,15 @@ from __future__ import annotations
 
 import atexit
 import os
+import select
+import stat
 import threading
 from collections import deque
 
 MAX_LINES = 20_000
 INTERVAL_S = 0.05
 CLOSE_WITHIN_S = 2.0
-_BATCH = 512
+_BATCH_BYTES = 1 << 18
 
 
 class LineWriter:
@@ -90,13 +96,24 @@ class LineWriter:
 
     def _drain(self) -> None:
         lines = self._lines
+        most = select.PIPE_BUF if _is_pipe(self._fd) else _BATCH_BYTES
         while lines:
-            batch = [lines.popleft() for _ in range(min(len(lines), _BATCH))]
+            batch = [lines.popleft()]
+            size = len(batch[0])
+            while lines and (size := size + len(lines[0])) <= most:
+                batch.append(lines.popleft())
             try:
                 _write_all(self._fd, b"".join(batch))
             except OSError:
                 # A closed pipe or a full disk: the requests go on, the counter says what is missing.
                 self.dropped += len(batch)
+
+
+def _is_pipe(fd: int) -> bool:
+    try:
+        return stat.S_ISFIFO(os.fstat(fd).st_mode)
+    except OSError:
+        return False
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -44,7 +44,7 @@ def test_not_addresses(value: object) -> None:
     [
         ("admin_listen: 0.0.0.0:8081", "server.admin_listen: 0.0.0.0:8081 is not a loopback address"),
         ("admin_listen: 127.0.0.1:8080", "server.admin_listen: is the same as listen"),
-        ("workers: 2", "server.workers: more than one worker is not available in this version"),
+        ("workers: 65", "server.workers: input should be less than or equal to 64"),
         ("workers: 0", "server.workers: input should be greater than or equal to 1"),
         ("trusted_proxies: [10.0.0.1/8]", "server.trusted_proxies[0]: not a network such as 10.0.0.0/8"),
         ("tls: {cert: c.pem}", "server.tls.cert: cert needs key"),
