@@ -40,3 +40,8 @@ def settled(state: State, claim: Claim, charge: int, taken_at: int, now: int) ->
 def is_spent(state: State, rule: Rule, now: int) -> bool:
     """Whether the counter's period is over and nothing is under way in it."""
     return not state or (state[1] == 0 and now >= state[2])
+
+
+def certain_ns(rule: Rule, now: int, at: int) -> int:
+    """How long claims count as they did at `now`: until the period ends at `at`."""
+    return max(0, at - now)

@@ -41,3 +41,8 @@ def settled(state: State, claim: Claim, charge: int, taken_at: int, now: int) ->
 def is_spent(state: State, rule: Rule, now: int) -> bool:
     """Whether the counter says no more than a new one would."""
     return not state or abs(now - state[0]) >= rule.window_ns
+
+
+def certain_ns(rule: Rule, now: int, at: int) -> int:
+    """How long claims go on counting in the window of a step at `now` that gave `at`."""
+    return at - now

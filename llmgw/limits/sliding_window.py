@@ -64,6 +64,12 @@ def is_spent(state: State, rule: Rule, now: int) -> bool:
     return not state or abs(now // (rule.window_ns // rule.segments) - state[0]) >= rule.segments
 
 
+def certain_ns(rule: Rule, now: int, at: int) -> int:
+    """How long claims go on counting in the segment of a step at `now`."""
+    length = rule.window_ns // rule.segments
+    return length - now % length
+
+
 def _turned(state: State, newest: int, segments: int) -> State:
     """The ring with `newest` in front."""
     turns = newest - state[0] if state else segments

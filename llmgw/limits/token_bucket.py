@@ -17,6 +17,10 @@ PARTS = 1_000_000
 """A refill is rounded down to these parts, which withholds at most one of them a step."""
 
 
+_LATE_NS = 10_000_000
+"""How late a refill may be."""
+
+
 def step(state: State, claim: Claim, now: int) -> Step:
     """What the claim does to the counter."""
     rule = claim.rule
@@ -44,6 +48,11 @@ def settled(state: State, claim: Claim, charge: int, taken_at: int, now: int) ->
 def is_spent(state: State, rule: Rule, now: int) -> bool:
     """Whether the counter says no more than a new one would."""
     return _refilled(state, rule, now)[1] == 0
+
+
+def certain_ns(rule: Rule, now: int, at: int) -> int:
+    """How long claims may be told apart from the refill. Late, they are refilled too little."""
+    return _LATE_NS
 
 
 def _refilled(state: State, rule: Rule, now: int) -> tuple[int, int]:

@@ -86,7 +86,8 @@ class Allowance:
             warn=self.warn,
             on_store_error=self.on_store_error,
         )
-        made = _Period(start * _NS, end * _NS, f"{self.key}|{start}", rule, end * _NS - utc_offset_ns)
+        key, until = f"{self.key}|{start}", end * _NS - utc_offset_ns
+        made = _Period(start * _NS, end * _NS, key, rule, until, Claim(rule, key, 1, until))
         self._now[:] = [made]
         return made
 
@@ -98,13 +99,32 @@ class Allowance:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Period:
-    """until: its end on the counters' clock."""
+    """until: its end on the counters' clock. one: the claim of one request."""
 
     start_ns: int
     end_ns: int
     key: str
     rule: Rule
     until: int
+    one: Claim
+
+
+class _Group:
+    """The quotas of one caller, with the claims of one request of each in the current periods.
+
+    The caller is kept, so that its id names no other meanwhile. by_request: all count requests.
+    noted: some have something to say in the request or its answer.
+    """
+
+    __slots__ = ("allowances", "by_request", "end_ns", "noted", "ones", "principal", "start_ns")
+
+    def __init__(self, principal: Principal, allowances: Sequence[Allowance]) -> None:
+        self.principal = principal
+        self.allowances = allowances
+        self.by_request = all(one.unit == "requests" for one in allowances)
+        self.noted = any(one.unit == _MONEY or one.clamp for one in allowances)
+        self.ones: tuple[Claim, ...] = ()
+        self.start_ns = self.end_ns = 0
 
 
 class Quota:
@@ -127,7 +147,7 @@ class Quota:
         self._prices = prices
         self._clock = clock
         self._alerter = alerter
-        self._known: dict[int, tuple[Principal, Sequence[Allowance]]] = {}
+        self._known: dict[int, _Group] = {}
 
     def admit(self, ex: Exchange) -> Ticket | Reply | None:
         principal = ex.principal
@@ -136,20 +156,27 @@ class Quota:
         if known is None:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
-            # The principal is kept beside its quotas, so that its id names no other meanwhile.
-            known = self._known[id(principal)] = (principal, self._allowances(principal))
-        allowances = known[1]
+            known = self._known[id(principal)] = _Group(principal, self._allowances(principal))
+        allowances = known.allowances
         if not allowances:
             return None
         clock = self._clock
-        now = clock.utc_ns()
-        ex.at_ns = now
         offset = clock.utc_offset_ns
-        claims = []
-        for allowance in allowances:
-            this = allowance.at(now, offset)
-            cost = 1 if allowance.unit == "requests" else self._hold(ex, allowance)
-            claims.append(Claim(this.rule, this.key, cost, this.until))
+        ex.at_ns = now = clock.steady_ns() + offset
+        if known.start_ns <= now < known.end_ns:
+            claims: Sequence[Claim] = known.ones
+        else:
+            periods = [allowance.at(now, offset) for allowance in allowances]
+            claims = known.ones = tuple(this.one for this in periods)
+            known.start_ns = max(this.start_ns for this in periods)
+            known.end_ns = min(this.end_ns for this in periods)
+        if not known.by_request:
+            claims = [
+                one
+                if one.rule.unit == "requests"
+                else Claim(one.rule, one.key, self._hold(ex, allowance), one.until)
+                for one, allowance in zip(claims, allowances, strict=True)
+            ]
         verdict = self._counters.acquire(claims, ex.request_id)
         if verdict.shadows:
             ex.limited += tuple(
@@ -158,17 +185,17 @@ class Quota:
             )
         if verdict.refusals:
             raise self._refused(ex, verdict)
-        self._note(ex, allowances, verdict)
+        if known.noted:
+            self._note(ex, allowances, verdict)
         return _Hold(self, allowances, claims, verdict)
 
     def settle(
         self, ex: Exchange, allowances: Sequence[Allowance], claims: Sequence[Claim], verdict: Verdict
     ) -> None:
         """Turn the holds into what the request's record says."""
-        charges = [_charge(ex, allowance.unit) for allowance in allowances]
-        self._counters.settle(list(zip(claims, charges, strict=True)), verdict)
-        for allowance, claim, charge in zip(allowances, claims, charges, strict=True):
-            if allowance.alert_at and charge:
+        self._counters.settle([(claim, _charge(ex, claim.rule.unit)) for claim in claims], verdict)
+        for allowance, claim in zip(allowances, claims, strict=True):
+            if allowance.alert_at and ex.opened:
                 # Not now: counters may settle at the end of this turn of the loop.
                 asyncio.get_running_loop().call_soon(self._watch, allowance, claim)
 

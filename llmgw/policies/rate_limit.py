@@ -36,11 +36,13 @@ class Arranged:
 
     claims: what costs one request each, then the place among those under way, if any.
     tokens: one claim of no cost for each limit in tokens.
+    release: what gives the place back.
     """
 
     claims: tuple[Claim, ...]
     tokens: tuple[Claim, ...]
     place: Claim | None
+    release: tuple[Settlement, ...]
     head: LimitHead
     anthropic_head: LimitHead
 
@@ -79,7 +81,10 @@ class Levels:
         if self.place is not None:
             claims = (*claims, self.place)
         rules = [claim.rule for claim in (*claims, *tokens)]
-        return Arranged(claims, tokens, self.place, LimitHead(rules, None), LimitHead(rules, ANTHROPIC))
+        release = () if self.place is None else ((self.place, 0),)
+        return Arranged(
+            claims, tokens, self.place, release, LimitHead(rules, None), LimitHead(rules, ANTHROPIC)
+        )
 
 
 def claim_of(rule: Rule, subject: str) -> Claim:
@@ -180,9 +185,9 @@ class RateLimit:
         if isinstance(ex.error, LimitExceeded) or verdict.shadows:
             self._counters.settle(self._all(ex, claims, verdict), verdict)
         elif arranged.tokens:
-            self._counters.settle([*self._place(arranged), *self._tokens(ex, arranged, claims)], verdict)
-        elif arranged.place is not None:
-            self._counters.settle(((arranged.place, 0),), verdict)
+            self._counters.settle([*arranged.release, *self._tokens(ex, arranged, claims)], verdict)
+        elif arranged.release:
+            self._counters.settle(arranged.release, verdict)
         if arranged.place is not None and self._places.waiting:
             self._places.freed()
 
@@ -198,9 +203,6 @@ class RateLimit:
             elif claim.rule.unit == "tokens":
                 settlements.append((claim, used_tokens(ex)))
         return settlements
-
-    def _place(self, arranged: Arranged) -> Sequence[Settlement]:
-        return ((arranged.place, 0),) if arranged.place is not None else ()
 
     def _tokens(self, ex: Exchange, arranged: Arranged, claims: tuple[Claim, ...]) -> list[Settlement]:
         used = used_tokens(ex)
