@@ -19,6 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+_RAISED = {
+    "global": {"requests": 1_000_000_000},
+    "per_tenant": {"requests": 1_000_000_000},
+    "per_user": {"requests": 1_000_000_000},
+    "per_ip": {"requests": 1_000_000_000, "exempt": []},
+    "concurrency": {"in_flight": 20_000},
+}
+"""On, as a person would have them, and out of the way."""
+
 READY_WITHIN_S = 15.0
 STOP_WITHIN_S = 10.0
 LOG_BYTES = 2000
@@ -59,6 +68,7 @@ def render_config(*, listen: int, admin: int, upstream: int, model: str, key: st
                 }
             },
             "models": {model: {"targets": [{"provider": "echo", "model": model}]}},
+            "limits": _RAISED,
             "tenants": {"bench": {"keys": [{"id": "bench", "hash": f"sha256:{digest}"}]}},
         },
         indent=1,

@@ -99,13 +99,21 @@ class Slot(Struct, frozen=True, gc=False):
 
 
 def counter_path(data_dir: Path, workers: int) -> Path:
-    """Where the counters of a data directory belong: in memory if there is room, else in itself."""
+    """Where the counters of a data directory belong: in memory if there is room, else in itself.
+
+    Once they are in memory they stay there, so that all processes find the same file. Room is
+    for two: the next start makes a new one beside the old.
+    """
     found = data_dir.stat()
     identity = f"{data_dir.resolve()}:{found.st_dev}:{found.st_ino}".encode()
+    path = _SHM / f"llmgw-{blake2b(identity, digest_size=12).hexdigest()}"
+    with suppress(OSError):
+        if path.lstat().st_uid == os.geteuid():
+            return path
     with suppress(OSError):
         room = os.statvfs(_SHM)
-        if os.access(_SHM, os.W_OK) and room.f_bavail * room.f_frsize >= _size(SLOTS, workers, GRANTS):
-            return _SHM / f"llmgw-{blake2b(identity, digest_size=12).hexdigest()}"
+        if os.access(_SHM, os.W_OK) and room.f_bavail * room.f_frsize >= 2 * _size(SLOTS, workers, GRANTS):
+            return path
     return data_dir / "counters"
 
 

@@ -27,6 +27,7 @@ providers:
   demo: {kind: echo, first_token: 2ms, tokens_per_second: 500}
 models:
   echo: {targets: [{provider: demo, model: echo}]}
+limits: {global: off, per_tenant: off, per_user: off}
 tenants:
   acme: {}
 """
