@@ -100,6 +100,13 @@ def attach_shared(document: Document, worker: int, of: int) -> Counting:
     return Counting(counters.clock, counters)
 
 
+def forget_shared(document: Document) -> None:
+    """Remove the host's counters after an end in good order. A gateway that was killed leaves them
+    to the next, which goes on with its rate limits.
+    """
+    counter_path(document.storage.data_dir, document.server.workers).unlink(missing_ok=True)
+
+
 async def restore(document: Document, counting: Counting) -> None:
     """Make balances what the ledger says, every journal that was left included. Raises Unavailable."""
     if not document.all_quota_rules():

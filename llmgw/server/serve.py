@@ -35,7 +35,15 @@ from llmgw.runtime.keyring import Keyring
 from llmgw.runtime.limits import Limits
 from llmgw.server.app import build_app
 from llmgw.server.control import ControlSocket
-from llmgw.server.counting import Counting, attach_shared, ledger_of, open_alone, open_shared, release_dead
+from llmgw.server.counting import (
+    Counting,
+    attach_shared,
+    forget_shared,
+    ledger_of,
+    open_alone,
+    open_shared,
+    release_dead,
+)
 from llmgw.server.drain import Departure, drain
 from llmgw.server.gateway import Gateway
 from llmgw.server.inspection import Inspection
@@ -359,6 +367,7 @@ async def _supervise(document: Document, announce: Callable[[Bound], None], outl
         await key_store.close()
         await drainer.close()
         counters.close()
+        forget_shared(document)
         await _close_admin(admin)
     outlets.events.log_event("info", "stopped")
     outlets.close()

@@ -278,3 +278,16 @@ class TestPlace:
         monkeypatch.setattr(host_file, "_SHM", tmp_path)
         monkeypatch.setattr(host_file, "SLOTS", 2**50)
         assert counter_path(tmp_path, 4) == tmp_path / "counters"
+
+    def test_where_they_are_once_there_is_no_more_room(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The file itself takes the room: a worker looks for it where the supervisor put it."""
+        monkeypatch.setattr(host_file, "_SHM", tmp_path)
+        path = counter_path(tmp_path, 4)
+        path.write_bytes(b"")
+        monkeypatch.setattr(host_file, "SLOTS", 2**50)
+
+        assert counter_path(tmp_path, 4) == path
+        monkeypatch.setattr(os, "geteuid", lambda: 12345)
+        assert counter_path(tmp_path, 4) == tmp_path / "counters"
