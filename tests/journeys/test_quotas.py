@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import random
 from collections.abc import AsyncIterator
 
 import pytest
@@ -23,6 +24,7 @@ from tests.fakes.upstream import (
     hang,
     headers,
     json_reply,
+    raw,
     reset,
     sse_head,
 )
@@ -425,3 +427,33 @@ async def test_images_are_held_by_what_they_cost_not_by_their_length(upstream: S
     body["messages"] = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": picture}}]}]
     async with RunningGateway(upstream, extra=quotas("per: tenant, tokens: 10k, window: day")) as gateway:
         assert (await gateway.ask(json.dumps(body).encode())).status == 200
+
+
+async def test_g14_a_client_may_leave_at_any_moment(upstream: ScriptedUpstream) -> None:
+    """At whatever wait a request is interrupted, in line for a place too, nothing stays held."""
+    seed = random.randrange(2**32)
+    moments = random.Random(seed)
+    piece = event({"choices": [{"delta": {"content": "x"}}]})
+    upstream.default(
+        delay(0.01), sse_head(), piece, delay(0.01), piece, delay(0.01), raw(b"data: [DONE]\n\n")
+    )
+    extra = (
+        "limits: {per_user: off, per_tenant: off, "
+        "concurrency: {in_flight: 20, queue: 100, queue_wait: 100ms}}\n"
+        "quotas: [{per: tenant, cost: 100 USD, window: day}, {per: user, tokens: 100M, window: day}]\n"
+    )
+    async with RunningGateway(upstream, extra=extra) as gateway:
+
+        async def one() -> None:
+            client = await gateway.open(chat(stream=True))
+            await asyncio.sleep(moments.uniform(0, 0.06))
+            await client.vanish(reset=moments.random() < 0.5)
+
+        for _ in range(20):
+            await asyncio.gather(*(one() for _ in range(50)))
+        await gateway.quiet()
+        records = gateway.records
+
+        assert (gateway.in_flight, gateway.held) == (0, 0), seed
+        assert gateway.spent("tokens") == sum(one.input_tokens + one.output_tokens for one in records), seed
+        assert gateway.spent("cost") == sum(one.cost_nano_usd or 0 for one in records), seed
