@@ -51,7 +51,7 @@ LATER: tuple[tuple[str, ...], ...] = (
     *(("tenants", "*", *pattern.split(".")) for pattern in _PATTERNS if pattern.startswith("models.")),
 )
 
-LATER_KINDS = ("azure_openai", "anthropic", "mistral", "ollama", "gemini", "vertex", "bedrock", "cohere")
+LATER_KINDS = ("azure_openai", "mistral", "ollama", "vertex", "bedrock", "cohere")
 LATER_STRATEGIES = ("weighted", "least_inflight", "latency", "cost")
 LATER_SECRETS = ("vault", "azure-kv", "aws-sm", "gcp-sm")
 

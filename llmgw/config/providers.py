@@ -17,6 +17,8 @@ from llmgw.wire.hosts import is_private_host
 
 PROXY_FORM = "must look like http://host:port or http://user:password@host:port"
 OPENAI_URL = "https://api.openai.com/v1"
+ANTHROPIC_URL = "https://api.anthropic.com"
+GEMINI_URL = "https://generativelanguage.googleapis.com/v1beta"
 
 
 def _base_url(text: str) -> str:
@@ -88,14 +90,11 @@ def _refuse_private(url: str, *, allowed: bool) -> None:
         raise Mistake(reason, member="base_url")
 
 
-class OpenAI(Reach):
-    """OpenAI itself."""
+class Account(Reach):
+    """An account at one service, with a key."""
 
-    kind: Literal["openai"]
     api_key: Secret
-    base_url: BaseUrl = OPENAI_URL
-    organization: HeaderText | None = None
-    project: HeaderText | None = None
+    base_url: BaseUrl
 
     @property
     def vendor(self) -> str | None:
@@ -114,6 +113,31 @@ class OpenAI(Reach):
     def _public_unless_allowed(self) -> Self:
         _refuse_private(self.url, allowed=self.private_allowed)
         return self
+
+
+class OpenAI(Account):
+    """OpenAI itself."""
+
+    kind: Literal["openai"]
+    base_url: BaseUrl = OPENAI_URL
+    organization: HeaderText | None = None
+    project: HeaderText | None = None
+
+
+class Anthropic(Account):
+    """Anthropic itself, or what speaks its Messages."""
+
+    kind: Literal["anthropic"]
+    base_url: BaseUrl = ANTHROPIC_URL
+    """Up to but without `/v1/messages`."""
+
+
+class Gemini(Account):
+    """The Gemini API."""
+
+    kind: Literal["gemini"]
+    base_url: BaseUrl = GEMINI_URL
+    """Up to but without `/models/...`."""
 
 
 class OpenAICompatible(Reach):
@@ -171,9 +195,11 @@ class Echo(Section):
     """Let requests script faults."""
 
 
-ProviderSettings = Annotated[OpenAI | OpenAICompatible | Echo, Field(discriminator="kind")]
+ProviderSettings = Annotated[
+    OpenAI | Anthropic | Gemini | OpenAICompatible | Echo, Field(discriminator="kind")
+]
 
-KINDS = ("openai", "openai_compatible", "echo")
+KINDS = ("openai", "anthropic", "gemini", "openai_compatible", "echo")
 
 
 def kind_problem(kind: str) -> tuple[str, str | None]:

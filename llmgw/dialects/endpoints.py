@@ -1,6 +1,6 @@
 """Client paths and what is spoken there.
 
-OpenAI's paths, as its API reference lists them.
+OpenAI's paths and Anthropic's, as their API references list them.
 """
 
 from __future__ import annotations
@@ -8,9 +8,19 @@ from __future__ import annotations
 from llmgw.core.operation import BodyKind, Endpoint, Operation
 
 OPENAI = "openai"
+ANTHROPIC = "anthropic"
+GEMINI = "gemini"
+
+CHAT_COMPLETIONS = Endpoint(
+    "/v1/chat/completions", OPENAI, Operation.CHAT, "/chat/completions", stream_usage=True
+)
+GENERATE = Endpoint("generateContent", GEMINI, Operation.CHAT, ":generateContent")
+STREAM_GENERATE = Endpoint("streamGenerateContent", GEMINI, Operation.CHAT, ":streamGenerateContent?alt=sse")
+"""Of upstreams: the model stands in the path, so these have no one path of ours."""
+MESSAGES = Endpoint("/v1/messages", ANTHROPIC, Operation.CHAT, "/v1/messages")
 
 _TABLE = (
-    Endpoint("/v1/chat/completions", OPENAI, Operation.CHAT, "/chat/completions", stream_usage=True),
+    CHAT_COMPLETIONS,
     Endpoint("/v1/completions", OPENAI, Operation.COMPLETION, "/completions", stream_usage=True),
     Endpoint("/v1/embeddings", OPENAI, Operation.EMBEDDINGS, "/embeddings"),
     Endpoint("/v1/responses", OPENAI, Operation.RESPONSES, "/responses"),
@@ -29,11 +39,12 @@ _TABLE = (
     Endpoint(
         "/v1/audio/translations", OPENAI, Operation.TRANSCRIPTION, "/audio/translations", BodyKind.MULTIPART
     ),
+    MESSAGES,
 )
 
 ENDPOINTS: dict[str, Endpoint] = {endpoint.path: endpoint for endpoint in _TABLE}
 
-DIALECT_PREFIXES: tuple[tuple[str, str], ...] = (("/v1/", OPENAI),)
+DIALECT_PREFIXES: tuple[tuple[str, str], ...] = (("/v1/messages", ANTHROPIC), ("/v1/", OPENAI))
 """Where errors are written in a dialect's shape; elsewhere they are flat."""
 
 

@@ -1,9 +1,11 @@
 """Errors in the client's shape.
 
 OpenAI: `{"error": {"message", "type", "param", "code"}}`; `type` follows its API reference's
-list of error types. Off the dialect paths, flat: `{"error", "message", "code", "request_id"}`.
-A limit that was exceeded also says `message` and `retryAfterSeconds` beside a dialect's error, and
-has a flat shape of its own without a code: `{"error", "message", "retryAfterSeconds"}`.
+list of error types. Anthropic: `{"type": "error", "error": {"type", "message"}, "request_id"}`;
+types by status as its API reference lists them. Off the dialect paths, flat: `{"error",
+"message", "code", "request_id"}`. A limit that was exceeded also says `message` and
+`retryAfterSeconds` beside a dialect's error, and has a flat shape of its own without a code:
+`{"error", "message", "retryAfterSeconds"}`.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ import msgspec
 
 from llmgw.core.errors import GatewayError
 from llmgw.core.reply import Reply
-from llmgw.dialects.endpoints import OPENAI
+from llmgw.dialects import anthropic_failures
+from llmgw.dialects.endpoints import ANTHROPIC, OPENAI
 
 _encode = msgspec.json.Encoder().encode
 
@@ -50,6 +53,8 @@ def error_body(error: GatewayError, dialect: str | None, request_id: str) -> byt
         if limited:
             body |= {"message": error.message, "retryAfterSeconds": error.retry_after_s}
         return _encode(body)
+    if dialect == ANTHROPIC:
+        return anthropic_failures.error_body(error, request_id)
     if limited:
         return _encode(
             {
@@ -97,4 +102,6 @@ def error_reply(error: GatewayError, dialect: str | None, request_id: str, extra
 
 def error_event(error: GatewayError, dialect: str | None, request_id: str) -> bytes:
     """The same inside a stream: an event, with no terminator after it."""
+    if dialect == ANTHROPIC:
+        return anthropic_failures.error_event(error, request_id)
     return b"data: " + error_body(error, dialect or OPENAI, request_id) + b"\n\n"

@@ -18,8 +18,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from llmgw.core.claim import CONCURRENCY, Rule, Step
+from llmgw.dialects.endpoints import ANTHROPIC
 
-ANTHROPIC = "anthropic"
 _NS = 1_000_000_000
 _UNITS = {"tokens": b';qu="tokens"', "in_flight": b';qu="concurrent-requests"'}
 

@@ -12,10 +12,11 @@ from llmgw.core.errors import (
 )
 from llmgw.core.exchange import Exchange
 from llmgw.core.record import Opened
-from llmgw.dialects.usage_taps import BodyTap, StreamTap
+from llmgw.dialects.taps import Tap
 from llmgw.engine.convert import upstream_body
+from llmgw.engine.crossing import Crossing, crossing
 from llmgw.engine.plan import Lane, Plan
-from llmgw.engine.relay import Relay, read_body, reply_head
+from llmgw.engine.relay import Relay, read_body
 from llmgw.engine.road import Road
 from llmgw.engine.settle import price
 from llmgw.engine.strand import Pause
@@ -26,9 +27,7 @@ from llmgw.tokens.need import input_tokens
 _CREDENTIAL_REFUSED = frozenset({401, 403})
 
 
-async def attempt(
-    ex: Exchange, plan: Plan, lane: Lane, client: Client, road: Road
-) -> StreamTap | BodyTap | None:
+async def attempt(ex: Exchange, plan: Plan, lane: Lane, client: Client, road: Road) -> Tap | None:
     """Send the request to `lane` and the answer to the client.
 
     Returns what the answer carried. Raises GatewayError when nothing has reached the client.
@@ -39,16 +38,25 @@ async def attempt(
         if ex.form is None
         else lane.provider.head(endpoint, lane.target.model, ex.fields.get(b"content-type", b""))
     )
-    if head is None:
-        raise NotFound(f"model '{ex.model}' does not serve {endpoint.path}")
-    body = upstream_body(ex, lane)
+    across: Crossing | None = None
+    if head is not None:
+        body = upstream_body(ex, lane)
+        for name in lane.provider.forwards:
+            if name in ex.fields:
+                head += b"%b: %b\r\n" % (name, ex.fields[name])
+    else:
+        across = crossing(ex, lane)
+        head = lane.head(across.endpoint) if across is not None else None
+        if head is None or across is None:
+            raise NotFound(f"model '{ex.model}' does not serve {endpoint.path}")
+        body = across.body(ex, lane)
     ex.target = lane.target
     if not ex.opened:
         unwritten = await _open_in_journal(ex, plan, lane, road)
         if unwritten is not None:
             ex.opened = False
             raise Unavailable("the usage journal cannot be written", detail=str(unwritten), retry_after_s=5)
-    relay = Relay(ex, lane, client, road, plan.timeouts.idle_s)
+    relay = Relay(ex, lane, client, road, plan.timeouts.idle_s, across)
     try:
         ex.attempts += 1
         ex.dispatched = road.loop.time()
@@ -71,12 +79,12 @@ async def attempt(
     return _finish(ex, lane, relay, client, road)
 
 
-def _take(ex: Exchange, tap: StreamTap | BodyTap) -> None:
+def _take(ex: Exchange, tap: Tap) -> None:
     ex.usage = tap.usage
     ex.upstream_id = tap.upstream_id
 
 
-def _finish(ex: Exchange, lane: Lane, relay: Relay, client: Client, road: Road) -> StreamTap | BodyTap | None:
+def _finish(ex: Exchange, lane: Lane, relay: Relay, client: Client, road: Road) -> Tap | None:
     if relay.tap is not None:
         _take(ex, relay.tap)
         ex.outcome = relay.outcome
@@ -92,7 +100,7 @@ def _finish(ex: Exchange, lane: Lane, relay: Relay, client: Client, road: Road) 
     _take(ex, body)
     if ex.usage is not None:
         price(ex)
-    answer_head = reply_head(ex, lane, relay.content_type)
+    answer_head = relay.head()
     if ex.cost_nano_usd is not None:
         answer_head += b"x-llmgw-cost: %b\r\n" % usd(ex.cost_nano_usd)
     ex.first_byte = road.loop.time()
@@ -102,6 +110,8 @@ def _finish(ex: Exchange, lane: Lane, relay: Relay, client: Client, road: Road) 
 
 def _refuse(ex: Exchange, lane: Lane, relay: Relay, client: Client) -> None:
     """Pass on the upstream's own refusal, unless it is about us rather than about the caller."""
+    if relay.across is not None:
+        raise relay.across.failure(relay.status, relay.body)
     if relay.status in _CREDENTIAL_REFUSED:
         # Its body may show a part of the gateway's own credential.
         raise UpstreamError(
@@ -113,7 +123,7 @@ def _refuse(ex: Exchange, lane: Lane, relay: Relay, client: Client) -> None:
         # A proxy's error page, not the provider's word.
         raise UpstreamMalformed(f"the provider answered with status {relay.status}")
     ex.outcome = "refused" if relay.status < 500 else "upstream_error"
-    client.send(relay.status, reply_head(ex, lane, relay.content_type), relay.body)
+    client.send(relay.status, relay.head(), relay.body)
 
 
 def _open_in_journal(ex: Exchange, plan: Plan, lane: Lane, road: Road) -> Pause:

@@ -11,13 +11,13 @@ import msgspec
 
 from llmgw.core.exchange import Exchange
 from llmgw.core.usage import ESTIMATED, Usage
-from llmgw.dialects.usage_taps import BodyTap, StreamTap
+from llmgw.dialects.taps import Tap
 from llmgw.tokens.count import count_chat, count_text
 
 _TEXT_MEMBERS = ("prompt", "input", "instructions", "suffix")
 
 
-def count(ex: Exchange, delivered: StreamTap | BodyTap | None) -> Usage:
+def count(ex: Exchange, delivered: Tap | None) -> Usage:
     """What the request and the delivered part of its answer come to, by tokenizer."""
     model = ex.target.model if ex.target is not None else ex.model or ""
     text = delivered.delivered_text() if delivered is not None else ""

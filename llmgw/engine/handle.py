@@ -6,7 +6,7 @@ from llmgw.core.errors import ClientGone, Fault, GatewayError
 from llmgw.core.exchange import Exchange
 from llmgw.core.reply import Reply
 from llmgw.dialects.failures import error_reply
-from llmgw.dialects.usage_taps import BodyTap, StreamTap
+from llmgw.dialects.taps import Tap
 from llmgw.engine.admit import admit
 from llmgw.engine.attempt import attempt
 from llmgw.engine.body import OFF_LOOP_BYTES, open_body
@@ -21,7 +21,7 @@ from llmgw.ports.policy import Ticket
 async def handle(ex: Exchange, generation: Generation, client: Client, road: Road) -> None:
     """Answer `ex` on `client`, and leave its record."""
     tickets: list[Ticket] = []
-    delivered: StreamTap | BodyTap | None = None
+    delivered: Tap | None = None
     road.meter.started()
     try:
         reply = admit(iter(generation.front), ex, tickets)  # who is this

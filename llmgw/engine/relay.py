@@ -20,7 +20,9 @@ from llmgw.core.errors import (
 )
 from llmgw.core.exchange import Exchange
 from llmgw.dialects.failures import error_event
-from llmgw.dialects.usage_taps import BodyTap, StreamTap
+from llmgw.dialects.taps import StreamedTap, WholeTap, body_tap, stream_tap
+from llmgw.dialects.translation import TranslatedStream
+from llmgw.engine.crossing import Crossing
 from llmgw.engine.plan import Lane
 from llmgw.engine.road import Road
 from llmgw.engine.strand import Pause
@@ -40,6 +42,7 @@ class Relay:
     started: some of the answer has gone to the client.
     body: the whole answer, for a JSON document or an error.
     tap: what reads the usage beside a stream.
+    across: what translates, for a target of another dialect.
     """
 
     __slots__ = (
@@ -53,6 +56,7 @@ class Relay:
         "_road",
         "_silent_since",
         "_size",
+        "across",
         "body",
         "content_type",
         "outcome",
@@ -62,7 +66,9 @@ class Relay:
         "tap",
     )
 
-    def __init__(self, ex: Exchange, lane: Lane, client: Client, road: Road, idle_s: float) -> None:
+    def __init__(
+        self, ex: Exchange, lane: Lane, client: Client, road: Road, idle_s: float, across: Crossing | None
+    ) -> None:
         self._ex = ex
         self._lane = lane
         self._client = client
@@ -78,8 +84,19 @@ class Relay:
         self.started = False
         self.stream = False
         self.body = b""
-        self.tap: StreamTap | None = None
+        self.tap: StreamedTap | None = None
+        self.across = across
         self.outcome = "ok"
+
+    @property
+    def dialect(self) -> str:
+        """The client's."""
+        return self._ex.endpoint.dialect
+
+    def head(self) -> bytes:
+        """The header lines of the answer."""
+        head = reply_head(self._ex, self._lane, self.content_type)
+        return head if self.across is None else head + self.across.head
 
     def begin(self, call: Call) -> Pause:
         """Take charge of `call`. The pause ends when its answer has; it raises UpstreamError."""
@@ -126,7 +143,11 @@ class Relay:
             self._pieces = []
         elif kind == _STREAM:
             self.stream = True
-            self.tap = StreamTap(self._ex.endpoint, self._ex.hide_usage)
+            self.tap = (
+                stream_tap(self._ex.endpoint, self._ex.hide_usage)
+                if self.across is None
+                else self.across.stream()
+            )
             self._road.streams[self._ex.request_id] = self.tap
             self._client.attach(self)
         elif kind.startswith(b"text/html") or (self._ex.streamed and not self.content_type):
@@ -211,7 +232,7 @@ class Relay:
             return False
         return True
 
-    def _end_stream(self, tap: StreamTap) -> None:
+    def _end_stream(self, tap: StreamedTap) -> None:
         rest = tap.rest()
         if not self.started and not rest and not tap.done:
             self._ended.fail(UpstreamBroken("the provider's stream ended before it began", phase="body"))
@@ -236,7 +257,7 @@ class Relay:
         ex = self._ex
         ex.first_byte = self._road.loop.time()
         ex.status = self.status
-        self._client.start(self.status, reply_head(ex, self._lane, self.content_type))
+        self._client.start(self.status, self.head())
 
     def _break_off(self, error: GatewayError) -> None:
         """Tell the client of an error after the answer has begun."""
@@ -245,7 +266,12 @@ class Relay:
         if self.outcome == "ok":
             self.outcome = "upstream_truncated" if isinstance(error, UpstreamBroken) else "upstream_error"
         if self.stream:
-            self._client.write(error_event(error, ex.error_dialect, ex.client_request_id or ex.request_id))
+            tap = self.tap
+            self._client.write(
+                tap.fail(error)
+                if isinstance(tap, TranslatedStream)
+                else error_event(error, ex.error_dialect, ex.client_request_id or ex.request_id)
+            )
             self._client.end()
         else:
             self._client.abort()
@@ -274,10 +300,12 @@ def reply_head(ex: Exchange, lane: Lane, content_type: bytes) -> bytes:
     )
 
 
-def read_body(relay: Relay) -> BodyTap:
+def read_body(relay: Relay) -> WholeTap:
     """The usage of a gathered answer. Raises UpstreamMalformed when it is not JSON."""
+    if relay.across is not None:
+        return relay.across.whole(relay.body)
     try:
-        return BodyTap(relay.body)
+        return body_tap(relay.dialect, relay.body)
     except ValueError as error:
         raise UpstreamMalformed(
             "the provider answered with something that is not JSON", phase="body", detail=str(error)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from llmgw.core.clock import Clock
-from llmgw.dialects.usage_taps import StreamTap
+from llmgw.dialects.taps import StreamedTap
 from llmgw.ports.stores import Journal
 from llmgw.ports.telemetry import Meter, RequestLog
 from llmgw.tokens.prices import PriceTable
@@ -28,4 +28,4 @@ class Road:
     log: RequestLog
     prices: Callable[[str], PriceTable]
     clock: Clock
-    streams: dict[str, StreamTap] = field(default_factory=dict)
+    streams: dict[str, StreamedTap] = field(default_factory=dict)

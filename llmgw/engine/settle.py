@@ -11,7 +11,7 @@ from llmgw.core.exchange import Exchange
 from llmgw.core.operation import Operation
 from llmgw.core.record import Settled
 from llmgw.core.usage import ESTIMATED, NO_USAGE
-from llmgw.dialects.usage_taps import BodyTap, StreamTap
+from llmgw.dialects.taps import Tap
 from llmgw.engine.road import Road
 from llmgw.ports.policy import Ticket
 from llmgw.ports.telemetry import RequestReport
@@ -23,7 +23,7 @@ _UNBILLED = frozenset({"refused", "upstream_error", "error"})
 """Outcomes that cost nothing where the provider reports no usage."""
 
 
-def is_uncounted(ex: Exchange, delivered: StreamTap | BodyTap | None) -> bool:
+def is_uncounted(ex: Exchange, delivered: Tap | None) -> bool:
     """Whether the provider did work that it reported no usage for, so that we count it."""
     return (
         ex.usage is None

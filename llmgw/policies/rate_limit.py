@@ -14,7 +14,8 @@ from llmgw.core.errors import LimitExceeded
 from llmgw.core.exchange import Exchange
 from llmgw.core.principal import Principal
 from llmgw.core.reply import Reply
-from llmgw.dialects.limit_headers import ANTHROPIC, LimitHead
+from llmgw.dialects.endpoints import ANTHROPIC
+from llmgw.dialects.limit_headers import LimitHead
 from llmgw.policies.client_address import ClientAddress
 from llmgw.policies.places import Places
 from llmgw.ports.counters import CounterStore, Settlement

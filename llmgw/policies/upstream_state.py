@@ -27,7 +27,7 @@ _REFERENCES = (
     "item_reference",
 )
 _MARKS = {
-    Operation.CHAT: (b'"file_id"',),
+    Operation.CHAT: (b'"file_id"', b'"container"'),
     Operation.RESPONSES: tuple(f'"{name}"'.encode() for name in _REFERENCES),
 }
 """Bytes without which no reference can be in a body of the operations that have any."""

@@ -16,6 +16,8 @@ class Provider(Protocol):
 
     name: as configured; kind: the adapter's; vendor: the row of data behind it, if any.
     transport: how to reach it, None for the shared upstream client.
+    forwards: names of the client's header fields, in lower case, that go on to it where it is asked
+        in the client's own dialect.
     """
 
     name: str
@@ -23,6 +25,7 @@ class Provider(Protocol):
     vendor: str | None
     origin: Origin
     transport: Transport | None
+    forwards: tuple[bytes, ...]
 
     def head(self, endpoint: Endpoint, model: str, content_type: bytes) -> bytes | None:
         """Request line and headers for an endpoint of the provider's own dialect.
@@ -30,6 +33,9 @@ class Provider(Protocol):
         As `UpstreamRequest.head` wants them, the credential included. None when the provider
         does not serve the endpoint.
         """
+
+    def chat_endpoint(self, streamed: bool) -> Endpoint | None:
+        """Where it serves conversations in its own dialect, for those that come in another."""
 
     def stream_usage(self, endpoint: Endpoint) -> bool:
         """Whether it accepts `stream_options.include_usage` there."""

@@ -14,7 +14,7 @@ import msgspec
 from llmgw.config.providers import Echo as Settings
 from llmgw.core.errors import UpstreamBroken
 from llmgw.core.operation import Endpoint, Operation
-from llmgw.dialects.endpoints import ENDPOINTS, OPENAI
+from llmgw.dialects.endpoints import CHAT_COMPLETIONS, ENDPOINTS, OPENAI
 from llmgw.ports.transport import Call, Origin, Sink, UpstreamRequest
 from llmgw.providers import echo_answers as answers
 from llmgw.providers import echo_responses as responses
@@ -25,7 +25,7 @@ from llmgw.wire.sse import render_event
 
 _encode = msgspec.json.Encoder().encode
 _JSON = "application/json"
-_BY_SUFFIX = {endpoint.suffix: endpoint for endpoint in ENDPOINTS.values()}
+_BY_SUFFIX = {endpoint.suffix: endpoint for endpoint in ENDPOINTS.values() if endpoint.dialect == OPENAI}
 _WHOLE: dict[Operation, Callable[[Answer, bool], bytes]] = {
     Operation.CHAT: answers.chat_body,
     Operation.COMPLETION: answers.completion_body,
@@ -57,11 +57,15 @@ class Echo:
         self.name = name
         self.origin = Origin("echo", name, 0)
         self.transport = EchoTransport(settings)
+        self.forwards: tuple[bytes, ...] = ()
 
     def head(self, endpoint: Endpoint, model: str, content_type: bytes) -> bytes | None:
         if endpoint.dialect != OPENAI:
             return None
         return f"POST {endpoint.suffix} HTTP/1.1\r\n".encode()
+
+    def chat_endpoint(self, streamed: bool) -> Endpoint | None:
+        return CHAT_COMPLETIONS
 
     def stream_usage(self, endpoint: Endpoint) -> bool:
         return endpoint.stream_usage

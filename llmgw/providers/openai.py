@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from llmgw.config.providers import OpenAI as Settings
 from llmgw.core.operation import Endpoint
-from llmgw.dialects.endpoints import OPENAI
+from llmgw.dialects.endpoints import CHAT_COMPLETIONS, OPENAI
 from llmgw.ports.transport import Transport
 from llmgw.providers.base import origin, request_head
 
@@ -18,6 +18,7 @@ class OpenAI:
     kind = "openai"
     vendor: str | None = None
     transport: Transport | None = None
+    forwards: tuple[bytes, ...] = ()
 
     def __init__(self, name: str, settings: Settings, api_key: str | None) -> None:
         self.name = name
@@ -34,6 +35,9 @@ class OpenAI:
         if endpoint.dialect != OPENAI:
             return None
         return request_head(self._url, endpoint, content_type, self._fields)
+
+    def chat_endpoint(self, streamed: bool) -> Endpoint | None:
+        return CHAT_COMPLETIONS
 
     def stream_usage(self, endpoint: Endpoint) -> bool:
         return endpoint.stream_usage

@@ -73,10 +73,12 @@ class Rest:
         self._gateway = gateway
 
     async def list_models(self, request: Request) -> Response:
-        """The models that the caller's key may use, in OpenAI's shape."""
+        """The models that the caller's key may use, in the shape of the SDK that asks."""
         ex = self._exchange(request, _MODELS)
         try:
             names = await self._names(request, ex)
+            if b"anthropic-version" in ex.fields:
+                return self._answer(ex, _anthropic_list(names))
             return self._answer(ex, {"object": "list", "data": [_model(name) for name in names]})
         except GatewayError as error:
             return self._refuse(request, ex, error)
@@ -162,6 +164,18 @@ class Rest:
     def _end(self, ex: Exchange) -> None:
         road = self._gateway.road
         tell(ex, road, road.loop.time())
+
+
+def _anthropic_list(names: list[str]) -> dict[str, Any]:
+    return {
+        "data": [
+            {"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"}
+            for name in names
+        ],
+        "has_more": False,
+        "first_id": names[0] if names else None,
+        "last_id": names[-1] if names else None,
+    }
 
 
 def _model(name: str) -> dict[str, Any]:

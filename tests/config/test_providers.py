@@ -179,8 +179,8 @@ def test_every_vendor_loads(vendor: str) -> None:
         ),
         ("kind: openai_compatible, vendor: grok, api_key: k", 'did you mean "groq"?'),
         (
-            "kind: anthropic, api_key: k",
-            'providers.x.kind: kind "anthropic" is not available in this version',
+            "kind: cohere, api_key: k",
+            'providers.x.kind: kind "cohere" is not available in this version',
         ),
         ("kind: opena, api_key: k", 'did you mean "openai"?'),
         ("kind: openai, api_key: ''", "api_key: must be text or a reference"),

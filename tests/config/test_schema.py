@@ -45,4 +45,10 @@ def test_levels_are_off_a_rule_or_rules() -> None:
 def test_kinds_are_told_apart() -> None:
     provider = next(iter(json_schema()["properties"]["providers"]["patternProperties"].values()))
 
-    assert set(provider["discriminator"]["mapping"]) == {"openai", "openai_compatible", "echo"}
+    assert set(provider["discriminator"]["mapping"]) == {
+        "openai",
+        "anthropic",
+        "gemini",
+        "openai_compatible",
+        "echo",
+    }

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from llmgw.core.claim import CONCURRENCY, FIXED_WINDOW, Rule, Step
-from llmgw.dialects.limit_headers import ANTHROPIC, LimitHead
+from llmgw.dialects.endpoints import ANTHROPIC
+from llmgw.dialects.limit_headers import LimitHead
 
 NS = 1_000_000_000
 NOW = 1000 * NS

@@ -1,0 +1,74 @@
+"""How the chat completions of each service differ from OpenAI's, as rows of data.
+
+Facts from each vendor's API reference. What a row does not name is as OpenAI has it.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+EFFORT, REASONING, THINKING = "effort", "reasoning", "thinking"
+"""How thinking is asked for: `reasoning_effort`; OpenRouter's `reasoning`; DeepSeek's `thinking`."""
+
+CONTENT, DETAILS = "content", "reasoning_details"
+"""Where earlier thoughts go, when not in a text member of the message."""
+
+
+class Vendor(Struct, frozen=True):
+    """One service.
+
+    cap: the member that caps the answer. seed: the one for the seed.
+    reasoning: how thinking is asked for. none: no thinking is an effort of `none` for every model.
+    thoughts: where an assistant's earlier thoughts go: a text member's name, `CONTENT`, `DETAILS`,
+    or None where they are not taken back.
+    own: takes OpenAI's further members, such as `store` and `service_tier`.
+    user, top_k, stream_options: takes the member of that name.
+    marks: takes `cache_control` on parts.
+    document_url: documents go by that kind of part instead of `file`. file_urls: takes them by URL.
+    short_ids: a call's id has exactly nine letters and digits.
+    """
+
+    cap: str = "max_tokens"
+    seed: str = "seed"
+    reasoning: str = EFFORT
+    none: bool = False
+    thoughts: str | None = None
+    own: bool = False
+    user: bool = True
+    top_k: bool = False
+    stream_options: bool = True
+    marks: bool = False
+    document_url: bool = False
+    file_urls: bool = False
+    short_ids: bool = False
+
+
+OPENAI = Vendor(cap="max_completion_tokens", own=True)
+"""OpenAI and Azure. Their newer models refuse `max_tokens`; other services know no other name."""
+
+COMPATIBLE = Vendor()
+"""A service that nothing is known of."""
+
+VENDORS: dict[str, Vendor] = {
+    "deepseek": Vendor(reasoning=THINKING, thoughts="reasoning_content"),
+    "fireworks": Vendor(thoughts="reasoning_content", top_k=True),
+    "groq": Vendor(cap="max_completion_tokens", thoughts="reasoning"),
+    "llamacpp": Vendor(thoughts="reasoning_content", top_k=True),
+    "mistral": Vendor(
+        seed="random_seed",
+        none=True,
+        thoughts=CONTENT,
+        user=False,
+        stream_options=False,
+        document_url=True,
+        file_urls=True,
+        short_ids=True,
+    ),
+    "moonshot": Vendor(thoughts="reasoning_content"),
+    "ollama": Vendor(none=True, thoughts="reasoning"),
+    "openrouter": Vendor(reasoning=REASONING, thoughts=DETAILS, top_k=True, marks=True, file_urls=True),
+    "perplexity": Vendor(stream_options=False),
+    "sglang": Vendor(thoughts="reasoning_content", top_k=True),
+    "together": Vendor(top_k=True),
+    "vllm": Vendor(thoughts="reasoning_content", top_k=True),
+}

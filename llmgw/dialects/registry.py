@@ -1,0 +1,42 @@
+"""The dialects of conversations, by the endpoints that speak them. Imported when a request needs one."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from typing import cast
+
+from llmgw.core.operation import Endpoint, Operation
+from llmgw.core.target import Target
+from llmgw.dialects.base import Dialect
+from llmgw.dialects.endpoints import ANTHROPIC, GEMINI, OPENAI
+
+_MODULES: dict[tuple[str, Operation], str] = {
+    (OPENAI, Operation.CHAT): "llmgw.dialects.openai_chat",
+    (OPENAI, Operation.RESPONSES): "llmgw.dialects.openai_responses",
+    (ANTHROPIC, Operation.CHAT): "llmgw.dialects.anthropic",
+    (GEMINI, Operation.CHAT): "llmgw.dialects.gemini",
+}
+
+
+def is_translated(endpoint: Endpoint) -> bool:
+    """Whether what is said at `endpoint` can be said in another dialect."""
+    return (endpoint.dialect, endpoint.operation) in _MODULES
+
+
+def client_dialect(endpoint: Endpoint) -> Dialect:
+    """What is spoken at one of our endpoints."""
+    return _dialect(endpoint.dialect, endpoint.operation)
+
+
+def target_dialect(endpoint: Endpoint, target: Target) -> Dialect:
+    """What a target speaks at one of its endpoints, with what its vendor does differently."""
+    if endpoint.dialect == OPENAI and endpoint.operation is Operation.CHAT and target.kind != "openai":
+        module = import_module(_MODULES[OPENAI, Operation.CHAT])
+        return cast("Dialect", module.dialect_for(target.vendor))
+    return _dialect(endpoint.dialect, endpoint.operation)
+
+
+@cache
+def _dialect(name: str, operation: Operation) -> Dialect:
+    return cast("Dialect", import_module(_MODULES[name, operation]).DIALECT)
