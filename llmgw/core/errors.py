@@ -21,6 +21,7 @@ GatewayError
 │   ├── UpstreamBroken       502 upstream_error       reset, closed or cut
 │   ├── UpstreamMalformed    502 upstream_malformed   bytes that are not what was promised
 │   ├── UpstreamOverloaded   503 overloaded           our pool for it is full
+│   ├── UpstreamLimited      429 upstream_rate_limited, upstream_quota_exceeded
 │   ├── UpstreamTimeout      504 upstream_timeout
 │   └── UpstreamRefused      its own status and body, as they came
 ├── NoTarget               503 upstream_unavailable
@@ -162,6 +163,13 @@ class UpstreamMalformed(UpstreamError):
 class UpstreamOverloaded(UpstreamError):
     status = 503
     code = "overloaded"
+
+
+class UpstreamLimited(UpstreamError):
+    """The provider's own limits, not ours: what we counted stays counted."""
+
+    status = 429
+    code = "upstream_rate_limited"
 
 
 class UpstreamTimeout(UpstreamError):

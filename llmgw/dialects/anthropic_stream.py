@@ -140,6 +140,12 @@ class Decoder:
         data = event_data(raw)
         if data is None or self._done or self._failed:
             return
+        if not data.startswith(b"{"):
+            data = data.strip()
+            if data == b"[DONE]":
+                self._finish(out)
+            if data in (b"", b"[DONE]"):
+                return
         try:
             event = _decode(data)
         except msgspec.ValidationError as error:
@@ -147,11 +153,6 @@ class Decoder:
                 raise ValueError(f"an event has the wrong shape: {error}") from None
             return
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-            if data.strip() == b"[DONE]":
-                self._finish(out)
-                return
-            if not data.strip():
-                return
             raise ValueError(f"an event is not JSON: {error}") from None
         kind = event.type
         if kind == "content_block_delta":

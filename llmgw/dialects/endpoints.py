@@ -44,12 +44,20 @@ _TABLE = (
 
 ENDPOINTS: dict[str, Endpoint] = {endpoint.path: endpoint for endpoint in _TABLE}
 
-DIALECT_PREFIXES: tuple[tuple[str, str], ...] = (("/v1/messages", ANTHROPIC), ("/v1/", OPENAI))
+_METHODS = (":generateContent", ":streamGenerateContent")
+
+DIALECT_PREFIXES: tuple[tuple[str, str], ...] = (
+    ("/v1beta/", GEMINI),
+    ("/v1/messages", ANTHROPIC),
+    ("/v1/", OPENAI),
+)
 """Where errors are written in a dialect's shape; elsewhere they are flat."""
 
 
 def dialect_of(path: str) -> str | None:
     """The dialect whose clients ask for `path`, or None off the dialect paths."""
+    if path.startswith("/v1/models/") and path.endswith(_METHODS):
+        return GEMINI
     for prefix, dialect in DIALECT_PREFIXES:
         if path.startswith(prefix):
             return dialect

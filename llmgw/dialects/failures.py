@@ -2,10 +2,10 @@
 
 OpenAI: `{"error": {"message", "type", "param", "code"}}`; `type` follows its API reference's
 list of error types. Anthropic: `{"type": "error", "error": {"type", "message"}, "request_id"}`;
-types by status as its API reference lists them. Off the dialect paths, flat: `{"error",
-"message", "code", "request_id"}`. A limit that was exceeded also says `message` and
-`retryAfterSeconds` beside a dialect's error, and has a flat shape of its own without a code:
-`{"error", "message", "retryAfterSeconds"}`.
+types by status as its API reference lists them. Gemini: `{"error": {"code", "message",
+"status"}}`. Off the dialect paths, flat: `{"error", "message", "code", "request_id"}`. A limit
+that was exceeded also says `message` and `retryAfterSeconds` beside a dialect's error, and has a
+flat shape of its own without a code: `{"error", "message", "retryAfterSeconds"}`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import msgspec
 
 from llmgw.core.errors import GatewayError
 from llmgw.core.reply import Reply
-from llmgw.dialects import anthropic_failures
-from llmgw.dialects.endpoints import ANTHROPIC, OPENAI
+from llmgw.dialects import anthropic_failures, gemini_errors
+from llmgw.dialects.endpoints import ANTHROPIC, GEMINI, OPENAI
 
 _encode = msgspec.json.Encoder().encode
 
@@ -55,6 +55,8 @@ def error_body(error: GatewayError, dialect: str | None, request_id: str) -> byt
         return _encode(body)
     if dialect == ANTHROPIC:
         return anthropic_failures.error_body(error, request_id)
+    if dialect == GEMINI:
+        return gemini_errors.error_body(error)
     if limited:
         return _encode(
             {

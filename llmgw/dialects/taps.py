@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from llmgw.core.operation import Endpoint
 from llmgw.core.usage import Usage
-from llmgw.dialects.endpoints import ANTHROPIC, OPENAI
+from llmgw.dialects.endpoints import ANTHROPIC, GEMINI, OPENAI
 from llmgw.dialects.usage_taps import BodyTap, StreamTap
 
 
@@ -49,7 +49,10 @@ class StreamedTap(Tap, Protocol):
         """Whether anything has passed since this was last asked."""
 
 
-_TAPS = {ANTHROPIC: ("llmgw.dialects.anthropic_tap", "AnthropicBodyTap", "AnthropicStreamTap")}
+_TAPS = {
+    ANTHROPIC: ("llmgw.dialects.anthropic_tap", "AnthropicBodyTap", "AnthropicStreamTap"),
+    GEMINI: ("llmgw.dialects.gemini_tap", "GeminiBodyTap", "GeminiStreamTap"),
+}
 """Of the dialects but OpenAI's, which is always at hand."""
 
 

@@ -23,8 +23,9 @@ def open_body(ex: Exchange) -> None:
     try:
         if ex.endpoint.body is BodyKind.JSON:
             ex.envelope = envelope = Envelope(ex.body)
-            ex.model = envelope.text("model")
-            ex.streamed = envelope.flag("stream")
+            if ex.model is None:
+                ex.model = envelope.text("model")
+                ex.streamed = envelope.flag("stream")
         else:
             ex.form = form = parse_form(ex.body, ex.fields.get(b"content-type", b"").decode("latin-1"))
             ex.model = form.field("model")

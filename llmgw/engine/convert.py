@@ -7,6 +7,7 @@ import msgspec
 from llmgw.core.errors import InvalidRequest
 from llmgw.core.exchange import Exchange
 from llmgw.core.operation import Operation
+from llmgw.dialects.endpoints import GEMINI
 from llmgw.engine.plan import Lane
 from llmgw.wire.envelope import EnvelopeError
 
@@ -27,9 +28,9 @@ def upstream_body(ex: Exchange, lane: Lane) -> bytes:
             return ex.body
         return ex.form.spliced({"model": lane.target.model})
     edits: dict[str, bytes] = {}
-    if ex.model != lane.target.model:
+    if ex.model != lane.target.model and ex.endpoint.dialect != GEMINI:
         edits["model"] = lane.model_json
-    if ex.clamp is not None:
+    if ex.clamp is not None and ex.endpoint.dialect != GEMINI:
         edits[_cap_name(ex, lane)] = b"%d" % ex.clamp
     if ex.streamed and ex.endpoint.stream_usage and lane.provider.stream_usage(ex.endpoint):
         options = _stream_options(ex)

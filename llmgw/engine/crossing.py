@@ -10,8 +10,8 @@ from llmgw.core.chat import ChatRequest
 from llmgw.core.errors import (
     GatewayError,
     InvalidRequest,
-    LimitExceeded,
     UpstreamError,
+    UpstreamLimited,
     UpstreamMalformed,
     UpstreamOverloaded,
 )
@@ -126,9 +126,11 @@ def error_of(failure: UpstreamFailure) -> GatewayError:
             detail=f"status {failure.status}",
         )
     if failure.code == RATE_LIMIT:
-        return LimitExceeded(failure.message, code="upstream_rate_limited")
+        return UpstreamLimited(failure.message, phase="first byte")
     if failure.code == QUOTA:
-        return LimitExceeded(failure.message, code="upstream_quota_exceeded")
+        limited = UpstreamLimited(failure.message, phase="first byte")
+        limited.code = "upstream_quota_exceeded"
+        return limited
     if failure.code == OVERLOADED:
         return UpstreamOverloaded(failure.message, phase="first byte")
     return UpstreamError(failure.message, phase="first byte", detail=f"status {failure.status}")

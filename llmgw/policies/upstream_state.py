@@ -14,6 +14,7 @@ from llmgw.core.errors import InvalidRequest, NotFound, UnsupportedOperation
 from llmgw.core.exchange import Exchange
 from llmgw.core.operation import Operation
 from llmgw.core.reply import Reply
+from llmgw.dialects.endpoints import ANTHROPIC, GEMINI, OPENAI
 from llmgw.ports.policy import Ticket
 from llmgw.wire.envelope import Envelope, EnvelopeError
 
@@ -25,10 +26,17 @@ _REFERENCES = (
     "container",
     "skill_id",
     "item_reference",
+    "cachedContent",
+    "cached_content",
+    "fileUri",
+    "file_uri",
 )
+_FILE_URIS = ("fileUri", "file_uri")
 _MARKS = {
-    Operation.CHAT: (b'"file_id"', b'"container"'),
-    Operation.RESPONSES: tuple(f'"{name}"'.encode() for name in _REFERENCES),
+    (OPENAI, Operation.CHAT): (b'"file_id"',),
+    (OPENAI, Operation.RESPONSES): tuple(f'"{name}"'.encode() for name in _REFERENCES),
+    (ANTHROPIC, Operation.CHAT): (b'"file_id"', b'"container"'),
+    (GEMINI, Operation.CHAT): (b'"cachedContent"', b'"cached_content"', b"/files/"),
 }
 """Bytes without which no reference can be in a body of the operations that have any."""
 _ESCAPED = b"\\u00"
@@ -65,7 +73,7 @@ class UpstreamState:
         responses = ex.endpoint.operation is Operation.RESPONSES
         if responses:
             self._check_previous(ex)
-        if _may_refer(ex.body, _MARKS.get(ex.endpoint.operation, ())):
+        if _may_refer(ex.body, _MARKS.get((ex.endpoint.dialect, ex.endpoint.operation), ())):
             self._check_references(ex, envelope)
         return _Remember(self._known) if responses else None
 
@@ -75,6 +83,9 @@ class UpstreamState:
         except EnvelopeError as error:
             raise InvalidRequest(str(error)) from None
         for name, value in _references(members):
+            if name in _FILE_URIS and "/files/" not in str(value):
+                # Not a file that was uploaded, but one that anybody can read.
+                continue
             if value is not None and value != [] and value != {"type": "auto"}:
                 raise UnsupportedOperation(
                     f"'{name}' refers to state at a provider that tenants share", param=name

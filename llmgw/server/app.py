@@ -16,11 +16,18 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from llmgw.core.errors import GatewayError, InvalidCredentials, MethodNotAllowed, ModelNotFound, NotFound
+from llmgw.core.errors import (
+    GatewayError,
+    InvalidCredentials,
+    MethodNotAllowed,
+    ModelNotFound,
+    NotFound,
+    UnsupportedOperation,
+)
 from llmgw.core.exchange import Exchange
 from llmgw.core.operation import Endpoint, Operation
 from llmgw.core.reply import Reply
-from llmgw.dialects.endpoints import ENDPOINTS, OPENAI, dialect_of
+from llmgw.dialects.endpoints import ENDPOINTS, GENERATE, OPENAI, STREAM_GENERATE, dialect_of
 from llmgw.dialects.failures import error_reply
 from llmgw.engine.admit import admit
 from llmgw.engine.settle import blame, tell
@@ -31,6 +38,7 @@ from llmgw.wire.headers import fields_of, pairs_of
 
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _MODELS = Endpoint("/v1/models", OPENAI, Operation.CHAT, "/models")
+_GEMINI_METHODS = {"generateContent": GENERATE, "streamGenerateContent": STREAM_GENERATE}
 _ELSEWHERE = Endpoint("other", OPENAI, Operation.CHAT, "")
 
 
@@ -38,6 +46,10 @@ def build_app(gateway: Gateway) -> Starlette:
     """The app behind `gateway`'s protocol."""
     rest = Rest(gateway)
     routes = [Route(path, HotPath(gateway, endpoint)) for path, endpoint in ENDPOINTS.items()]
+    gemini = GeminiPath(gateway)
+    routes.append(Route("/v1beta/models", rest.list_gemini_models, methods=["GET", "HEAD"]))
+    routes.append(Route("/v1beta/models/{asked:path}", gemini))
+    routes.append(Route("/v1/models/{asked:path}", gemini, methods=["POST"]))
     routes.append(Route("/v1/models", rest.list_models, methods=_METHODS))
     routes.append(Route("/v1/models/{model:path}", rest.show_model, methods=_METHODS))
     app = Starlette(routes=routes)
@@ -66,6 +78,29 @@ class HotPath:
         await self._rest.answer_error(Request(scope, receive), error)(scope, receive, send)
 
 
+class GeminiPath:
+    """`models/NAME:generateContent` and its streamed twin: the model and the method are in the path."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._rest = Rest(gateway)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        model, _, method = request.path_params["asked"].rpartition(":")
+        endpoint = _GEMINI_METHODS.get(method)
+        if endpoint is None or not model or scope["method"] != "POST":
+            await self._rest.nowhere(scope, receive, send)
+            return
+        if endpoint is STREAM_GENERATE and request.query_params.get("alt") != "sse":
+            error = UnsupportedOperation("streams are given as events only; ask with ?alt=sse", param="alt")
+            await self._rest.answer_error(request, error)(scope, receive, send)
+            return
+        key = request.query_params.get("key")
+        more = {} if key is None else {b"x-goog-api-key": key.encode("latin-1", "replace")}
+        await serve(self._gateway, endpoint, scope, receive, send, model=model, more_fields=more)
+
+
 class Rest:
     """The answers that are not on the road."""
 
@@ -82,6 +117,15 @@ class Rest:
             return self._answer(ex, {"object": "list", "data": [_model(name) for name in names]})
         except GatewayError as error:
             return self._refuse(request, ex, error)
+
+    async def list_gemini_models(self, request: Request) -> Response:
+        """The same in Gemini's shape."""
+        ex = self._exchange(request, _MODELS)
+        try:
+            names = await self._names(request, ex)
+        except GatewayError as error:
+            return self._refuse(request, ex, error)
+        return self._answer(ex, {"models": [_gemini_model(name) for name in names]})
 
     async def show_model(self, request: Request) -> Response:
         """One of them."""
@@ -176,6 +220,11 @@ def _anthropic_list(names: list[str]) -> dict[str, Any]:
         "first_id": names[0] if names else None,
         "last_id": names[-1] if names else None,
     }
+
+
+def _gemini_model(name: str) -> dict[str, Any]:
+    methods = ["generateContent", "streamGenerateContent"]
+    return {"name": f"models/{name}", "displayName": name, "supportedGenerationMethods": methods}
 
 
 def _model(name: str) -> dict[str, Any]:

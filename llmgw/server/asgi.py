@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from llmgw.core.errors import GatewayError, RequestTimeout, RequestTooLarge
@@ -22,15 +22,22 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 _HIGH_WATER = 128 * 1024
+_NO_FIELDS: Mapping[bytes, bytes] = {}
 
 
 class AsgiClient:
-    """ports.client.Client over ASGI messages."""
+    """ports.client.Client over ASGI messages. model: as the path names it, None where it is in the body."""
 
     def __init__(
-        self, endpoint: Endpoint, fields: dict[bytes, bytes], peer: str | None, started_at: float
+        self,
+        endpoint: Endpoint,
+        fields: dict[bytes, bytes],
+        peer: str | None,
+        started_at: float,
+        model: str | None = None,
     ) -> None:
         self.endpoint = endpoint
+        self.model = model
         self.fields = fields
         self.peer = peer
         self.started_at = started_at
@@ -116,11 +123,20 @@ class AsgiClient:
                 self._flow.pause()
 
 
-async def serve(gateway: Gateway, endpoint: Endpoint, scope: Message, receive: Receive, send: Send) -> None:
-    """Answer one ASGI request to `endpoint`."""
-    fields = fields_of(scope["headers"])
+async def serve(
+    gateway: Gateway,
+    endpoint: Endpoint,
+    scope: Message,
+    receive: Receive,
+    send: Send,
+    *,
+    model: str | None = None,
+    more_fields: Mapping[bytes, bytes] = _NO_FIELDS,
+) -> None:
+    """Answer one ASGI request to `endpoint`. more_fields: what the query said in a header's place."""
+    fields = {**more_fields, **fields_of(scope["headers"])}
     peer = scope["client"][0] if scope.get("client") else None
-    client = AsgiClient(endpoint, fields, peer, gateway.road.loop.time())
+    client = AsgiClient(endpoint, fields, peer, gateway.road.loop.time(), model)
     pump = asyncio.ensure_future(client.pump(send))
     try:
         client.body = await _body(receive, fields, gateway)

@@ -58,6 +58,9 @@ class DirectClient:
         "started_at",
     )
 
+    model: str | None = None
+    """No path that comes this way names a model."""
+
     def __init__(
         self,
         transport: asyncio.Transport,

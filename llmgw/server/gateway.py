@@ -14,7 +14,7 @@ from llmgw.core.exchange import Exchange
 from llmgw.core.ids import request_ids
 from llmgw.core.operation import Endpoint, Operation
 from llmgw.core.record import Progress
-from llmgw.dialects.endpoints import OPENAI, dialect_of
+from llmgw.dialects.endpoints import OPENAI, STREAM_GENERATE, dialect_of
 from llmgw.dialects.failures import error_reply
 from llmgw.engine.generation import Generation
 from llmgw.engine.handle import fail, handle
@@ -39,6 +39,7 @@ class Arrival(Client, Protocol):
     body: bytes
     peer: str | None
     started_at: float
+    model: str | None
     gone: Callable[[], None] | None
 
 
@@ -87,6 +88,9 @@ class Gateway:
     def begin(self, client: Arrival) -> None:
         """Answer a request. Returns at its first wait."""
         ex = self.exchange(client.endpoint, client.fields, client.body, client.peer, client.started_at)
+        if client.model is not None:
+            ex.model = client.model
+            ex.streamed = client.endpoint is STREAM_GENERATE
         passage = Passage(ex, client, self)
         self.under_way.add(passage)
         client.gone = passage.leave

@@ -155,6 +155,21 @@ async def test_an_upstreams_error_is_told_in_the_clients_dialect(
     assert "c-key" not in ours.body.decode()
 
 
+async def test_a_providers_429_spends_what_we_counted(
+    gateway: RunningGateway, upstream: ScriptedUpstream
+) -> None:
+    """It was dispatched: its permits are used, whoever refused it."""
+    upstream.script(
+        json_reply({"type": "error", "error": {"type": "rate_limit_error", "message": "slow"}}, status=429)
+    )
+    answer = await gateway.ask(chat(model="claude"))
+    await gateway.quiet()
+
+    assert (answer.status, answer.json["error"]["code"]) == (429, "upstream_rate_limited")
+    assert gateway.used("per_user:") == 1
+    assert len(gateway.records) == 1
+
+
 async def test_structure_that_cannot_be_said_is_refused(
     gateway: RunningGateway, upstream: ScriptedUpstream
 ) -> None:
@@ -231,3 +246,29 @@ async def test_dropped_names_cannot_add_a_header(gateway: RunningGateway, upstre
     assert "set-cookie" not in answer.headers
     assert len(answer.headers["x-llmgw-dropped"]) < 2100
     assert "x__set-cookie__a" in answer.headers["x-llmgw-dropped"]
+
+
+async def test_gemini_to_gemini_stays_bytes(gateway: RunningGateway, upstream: ScriptedUpstream) -> None:
+    """The client's bytes go up, the provider's come back, and usage is known all the same."""
+    upstream.script(json_reply(GEMINI | {"of_next_year": 1}))
+    body = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}], "memberOfNextYear": {"x": 1}}
+    answer = await gateway.ask(body, path="/v1beta/models/gemini:generateContent")
+    await gateway.quiet()
+
+    assert upstream.requests[0].target == "/v1beta/models/gemini-2.5-pro:generateContent"
+    assert upstream.requests[0].json == body
+    assert answer.json == GEMINI | {"of_next_year": 1}
+    assert (gateway.records[0].input_tokens, gateway.records[0].output_tokens) == (12, 7)
+
+
+async def test_gemini_errors_are_geminis(gateway: RunningGateway, upstream: ScriptedUpstream) -> None:
+    """On its paths, for a wrong key, a wrong model and a stream that is asked for as an array."""
+    wrong = await gateway.ask({}, path="/v1beta/models/gemini:generateContent", key="sk-nobody")
+    unknown = await gateway.ask({"contents": []}, path="/v1beta/models/nobody:generateContent")
+    array = await gateway.ask({"contents": []}, path="/v1beta/models/gemini:streamGenerateContent")
+    nowhere = await gateway.ask({}, path="/v1beta/models/gemini:train")
+
+    assert wrong.json["error"]["status"] == "UNAUTHENTICATED"
+    assert unknown.json["error"]["status"] == "NOT_FOUND"
+    assert "alt=sse" in array.json["error"]["message"]
+    assert nowhere.status == 404
