@@ -11,13 +11,15 @@ from llmgw.config.resolve import resolve_secrets
 from llmgw.secrets.env import EnvSource
 
 ROOT = Path(__file__).parent.parent
-ENVIRON = {"OPENAI_API_KEY": "a", "GROQ_API_KEY": "b", "ACME_OPENAI_KEY": "c"}
+ENVIRON = dict.fromkeys(
+    ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GROQ_API_KEY", "ACME_OPENAI_KEY"), "a"
+)
 
 
 def test_the_example_configuration_is_valid() -> None:
     document = resolve_secrets(load_document(ROOT / "config.example.yaml", {}), [EnvSource(ENVIRON)])
 
-    assert set(document.providers) == {"openai", "groq", "vllm", "demo"}
+    assert set(document.providers) == {"openai", "claude", "google", "groq", "vllm", "demo"}
     assert document.warnings == ()
 
 

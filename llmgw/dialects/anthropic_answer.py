@@ -109,14 +109,15 @@ def parse_stop(reason: str) -> str:
     return _STOPS.get(reason, STOP)
 
 
-def stop_reason(stop: str | None, *, calls: bool, refused: bool) -> str:
+def stop_reason(stop: str | None, *, calls: bool) -> str:
     """Why an answer ended, in Anthropic's words.
 
-    calls, refused: whether it has tool calls, or declines in words. A client runs tools only when it
-    reads `tool_use`, while some providers end such answers like any other.
+    calls: whether it has tool calls. A client runs tools only when it reads `tool_use`, while some
+    providers end such answers like any other. A refusal in words is an end like any other: `refusal`
+    is what Anthropic says when its filters step in.
     """
     if stop in (None, STOP):
-        stop = TOOL_CALLS if calls else REFUSAL if refused else STOP
+        stop = TOOL_CALLS if calls else STOP
     return _REASONS.get(stop or STOP, "end_turn")
 
 
@@ -127,11 +128,7 @@ def render_answer(answer: ChatAnswer) -> bytes:
     content: list[Wire] = []
     for part in parts:
         content += _blocks(part)
-    reason = stop_reason(
-        choice.stop,
-        calls=any(isinstance(part, ToolCall) for part in parts),
-        refused=any(isinstance(part, Refusal) for part in parts),
-    )
+    reason = stop_reason(choice.stop, calls=any(isinstance(part, ToolCall) for part in parts))
     return _encode(
         {
             "id": answer.id or made_message_id(),

@@ -82,7 +82,6 @@ class Encoder:
         "_out",
         "_parts",
         "_queue",
-        "_refused",
         "_started",
         "_stop",
         "_stop_sequence",
@@ -101,7 +100,6 @@ class Encoder:
         self._stop: str | None = None
         self._stop_sequence: str | None = None
         self._called = False
-        self._refused = False
         self._started = False
         self._closed = False
 
@@ -166,8 +164,6 @@ class Encoder:
         if kind == TOOL_CALL:
             part.call_id = part.call_id or made_call_id()
             self._called = True
-        elif kind == REFUSED:
-            self._refused = True
         current = self._open
         if current is not None and current.kind != TOOL_CALL:
             self._close(current)
@@ -278,7 +274,7 @@ class Encoder:
             self._close(self._open)
             self._next()
         self._begin()
-        reason = stop_reason(self._stop, calls=self._called, refused=self._refused)
+        reason = stop_reason(self._stop, calls=self._called)
         sequence = self._stop_sequence if reason == "stop_sequence" else None
         self._write(
             "message_delta",

@@ -77,7 +77,6 @@ _KINDS_OF_DELTAS = {
     "input_json_delta": TOOL_CALL,
 }
 _OF_EMPTY_INPUT = frozenset({"", "{}"})
-_NO_ERROR = frozenset({b"", b"null"})
 
 
 class _Block:
@@ -169,7 +168,7 @@ class Decoder:
             self._end(event, out)
         elif kind == "message_stop":
             self._finish(out)
-        elif kind == "error" or (kind is None and (bytes(event.error) not in _NO_ERROR or _is_error(raw))):
+        elif event_name(raw) == b"error" or kind == "error" or (kind is None and _has(event.error)):
             self._failed = True
             out.append(failed(_decode_any(data)))
 
@@ -290,8 +289,8 @@ class Decoder:
             out.append(Counted(usage))
 
 
-def _is_error(raw: bytes) -> bool:
-    return event_name(raw) == b"error"
+def _has(error: Raw) -> bool:
+    return bytes(error) not in (b"", b"null")
 
 
 def _is_known(data: bytes) -> bool:

@@ -38,7 +38,7 @@ def test_a_created_key_is_stored_by_its_hash_only(keys: Keys) -> None:
     assert public_id(key) == issued.key_id
     assert issued.digest == render_digest(digest(key))
     assert keys.show(issued.key_id).user == "alice"
-    secret = key.rpartition("_")[2]
+    secret = key.removeprefix(f"llmgw_{issued.key_id}_")
     assert secret not in repr(keys.row(issued))
     assert secret not in repr(keys.list())
 

@@ -103,21 +103,21 @@ def test_reasons_are_read(reason: str, stop: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stop", "calls", "refused", "reason"),
+    ("stop", "calls", "reason"),
     [
-        (STOP, False, False, "end_turn"),
-        (STOP, True, False, "tool_use"),
-        (None, True, True, "tool_use"),
-        (STOP, False, True, "refusal"),
-        (LENGTH, True, False, "max_tokens"),
-        (CONTENT_FILTER, False, False, "refusal"),
-        (None, False, False, "end_turn"),
-        ("unheard of", False, False, "end_turn"),
+        (STOP, False, "end_turn"),
+        (STOP, True, "tool_use"),
+        (None, True, "tool_use"),
+        (LENGTH, True, "max_tokens"),
+        (CONTENT_FILTER, False, "refusal"),
+        (REFUSAL, False, "refusal"),
+        (None, False, "end_turn"),
+        ("unheard of", False, "end_turn"),
     ],
 )
-def test_reasons_are_written(stop: str | None, calls: bool, refused: bool, reason: str) -> None:
+def test_reasons_are_written(stop: str | None, calls: bool, reason: str) -> None:
     """A client runs tools only when it reads `tool_use`."""
-    assert stop_reason(stop, calls=calls, refused=refused) == reason
+    assert stop_reason(stop, calls=calls) == reason
 
 
 def test_arguments_that_are_no_object_are_not_lost() -> None:
@@ -149,7 +149,7 @@ def test_missing_ids_are_made() -> None:
 def test_refusal_is_said_in_words() -> None:
     body = json.loads(render_answer(answer(Refusal("no"))))
 
-    assert (body["content"], body["stop_reason"]) == ([{"type": "text", "text": "no"}], "refusal")
+    assert (body["content"], body["stop_reason"]) == ([{"type": "text", "text": "no"}], "end_turn")
 
 
 def test_image_cannot_be_answered() -> None:

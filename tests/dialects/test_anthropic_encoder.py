@@ -243,7 +243,7 @@ def test_signature_of_a_call_goes_to_the_client_and_comes_back() -> None:
         ([ChoiceEnded(0, STOP_SEQUENCE, "END")], "stop_sequence", "END"),
         ([ChoiceEnded(0, CONTENT_FILTER)], "refusal", None),
         ([PartStarted(0, 0, TOOL_CALL, "a", "f"), ChoiceEnded(0, STOP)], "tool_use", None),
-        ([PartStarted(0, 0, REFUSED), Delta(0, 0, "no"), ChoiceEnded(0, STOP)], "refusal", None),
+        ([PartStarted(0, 0, REFUSED), Delta(0, 0, "no"), ChoiceEnded(0, STOP)], "end_turn", None),
         ([ChoiceEnded(0, TOOL_CALLS)], "tool_use", None),
     ],
 )
