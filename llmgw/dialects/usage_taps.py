@@ -27,6 +27,7 @@ _ABSURD = 10**9
 
 class _InputDetails(Struct):
     cached_tokens: object = None
+    cache_write_tokens: object = None
 
 
 class _OutputDetails(Struct):
@@ -34,12 +35,19 @@ class _OutputDetails(Struct):
 
 
 class WireUsage(Struct):
-    """`usage` of chat, completions and embeddings (`prompt_`), or responses and images (`input_`)."""
+    """`usage` of chat, completions and embeddings (`prompt_`), or responses and images (`input_`).
+
+    What services differ in is as `dialects.openai_chat_usage` says, which reads the same for
+    answers that are translated.
+    """
 
     prompt_tokens: object = None
     completion_tokens: object = None
     prompt_tokens_details: _InputDetails | None = None
     completion_tokens_details: _OutputDetails | None = None
+    total_tokens: object = None
+    prompt_cache_hit_tokens: object = None
+    cached_tokens: object = None
     input_tokens: object = None
     output_tokens: object = None
     input_tokens_details: _InputDetails | None = None
@@ -123,12 +131,18 @@ def parse_usage(wire: WireUsage | None) -> Usage | None:
         return None
     input_tokens = _count(into)
     output_tokens = _count(out)
-    cached = reasoning = 0
-    if details is not None and details.cached_tokens is not None:
+    cached = written = reasoning = 0
+    if details is not None and (details.cached_tokens is not None or details.cache_write_tokens is not None):
         cached = min(_count(details.cached_tokens), input_tokens)
+        written = min(_count(details.cache_write_tokens), input_tokens - cached)
+    if not cached and (wire.prompt_cache_hit_tokens is not None or wire.cached_tokens is not None):
+        cached = min(_count(wire.prompt_cache_hit_tokens) or _count(wire.cached_tokens), input_tokens)
     if out_details is not None and out_details.reasoning_tokens is not None:
-        reasoning = min(_count(out_details.reasoning_tokens), output_tokens)
-    return Usage(input_tokens, output_tokens, cached, 0, reasoning)
+        reasoning = _count(out_details.reasoning_tokens)
+        if reasoning and wire.total_tokens == input_tokens + output_tokens + reasoning:
+            output_tokens += reasoning
+        reasoning = min(reasoning, output_tokens)
+    return Usage(input_tokens, output_tokens, cached, written, reasoning)
 
 
 def _cannot_be(value: object) -> bool:

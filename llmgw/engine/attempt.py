@@ -68,7 +68,7 @@ async def attempt(ex: Exchange, plan: Plan, lane: Lane, client: Client, road: Ro
         relay.cancel()
         tap = relay.tap
         if tap is not None:
-            _take(ex, tap)
+            _take(ex, tap, whole=tap.done)
         if tap is None or not tap.done:
             ex.outcome = "client_gone"
             ex.status = ex.status or 499
@@ -79,14 +79,15 @@ async def attempt(ex: Exchange, plan: Plan, lane: Lane, client: Client, road: Ro
     return _finish(ex, lane, relay, client, road)
 
 
-def _take(ex: Exchange, tap: Tap) -> None:
-    ex.usage = tap.usage
+def _take(ex: Exchange, tap: Tap, *, whole: bool) -> None:
+    """whole: the answer came to its end. Otherwise what was reported is of its beginning only."""
+    ex.usage = tap.usage if whole else None
     ex.upstream_id = tap.upstream_id
 
 
 def _finish(ex: Exchange, lane: Lane, relay: Relay, client: Client, road: Road) -> Tap | None:
     if relay.tap is not None:
-        _take(ex, relay.tap)
+        _take(ex, relay.tap, whole=relay.tap.done)
         ex.outcome = relay.outcome
         return relay.tap
     if relay.started:
@@ -97,7 +98,7 @@ def _finish(ex: Exchange, lane: Lane, relay: Relay, client: Client, road: Road) 
         _refuse(ex, lane, relay, client)
         return None
     body = read_body(relay)
-    _take(ex, body)
+    _take(ex, body, whole=True)
     if ex.usage is not None:
         price(ex)
     answer_head = relay.head()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import msgspec
+from msgspec import structs
 
 from llmgw.core.exchange import Exchange
 from llmgw.core.usage import ESTIMATED, Usage
@@ -20,12 +21,14 @@ _TEXT_MEMBERS = ("prompt", "input", "instructions", "suffix")
 def count(ex: Exchange, delivered: Tap | None) -> Usage:
     """What the request and the delivered part of its answer come to, by tokenizer."""
     model = ex.target.model if ex.target is not None else ex.model or ""
+    begun = delivered.usage if delivered is not None else None
     text = delivered.delivered_text() if delivered is not None else ""
-    return Usage(
-        _input_tokens(ex.body, model),
-        count_text(text, model) if text else 0,
-        source=ESTIMATED,
-    )
+    output = count_text(text, model) if text else 0
+    if begun is not None:
+        # Of a stream that was cut: its input is told at the start, its output only at the end.
+        # (Anthropic: `message_start` says 1 to 3 output tokens.)
+        return structs.replace(begun, output_tokens=max(output, begun.output_tokens), source=ESTIMATED)
+    return Usage(_input_tokens(ex.body, model), output, source=ESTIMATED)
 
 
 def _input_tokens(body: bytes, model: str) -> int:

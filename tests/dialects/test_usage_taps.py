@@ -6,6 +6,7 @@ import random
 import pytest
 
 from llmgw.core.usage import Usage
+from llmgw.dialects import openai_chat_usage
 from llmgw.dialects.endpoints import ENDPOINTS
 from llmgw.dialects.usage_taps import BodyTap, StreamTap, WireUsage, parse_usage
 
@@ -188,3 +189,45 @@ def test_body() -> None:
 def test_j13_a_body_that_is_not_the_promised_json_is_refused(body: bytes) -> None:
     with pytest.raises(ValueError, match="JSON"):
         BodyTap(body)
+
+
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        (
+            {
+                "prompt_tokens": 12,
+                "completion_tokens": 2,
+                "total_tokens": 334,
+                "completion_tokens_details": {"reasoning_tokens": 320},
+            },
+            Usage(12, 322, reasoning_tokens=320),
+        ),
+        ({"prompt_tokens": 9, "completion_tokens": 1, "prompt_cache_hit_tokens": 4}, Usage(9, 1, 4)),
+        ({"prompt_tokens": 9, "completion_tokens": 1, "cached_tokens": 4}, Usage(9, 1, 4)),
+        (
+            {
+                "prompt_tokens": 9,
+                "completion_tokens": 1,
+                "prompt_tokens_details": {"cached_tokens": 2, "cache_write_tokens": 3},
+            },
+            Usage(9, 1, 2, 3),
+        ),
+        (
+            {
+                "prompt_tokens": 9,
+                "completion_tokens": 5,
+                "total_tokens": 14,
+                "prompt_tokens_details": {"cached_tokens": 20},
+                "completion_tokens_details": {"reasoning_tokens": 4},
+            },
+            Usage(9, 5, 9, 0, 4),
+        ),
+    ],
+)
+def test_g22_g23_services_count_differently(usage: dict[str, object], expected: Usage) -> None:
+    """And are read alike, whether their answer goes on as it came or is translated."""
+    tap = BodyTap(json.dumps({"id": "x", "choices": [], "usage": usage}).encode())
+
+    assert tap.usage == expected
+    assert openai_chat_usage.parse_usage(usage) == expected

@@ -151,7 +151,7 @@ async def test_f07_a_refusal_takes_no_permit_of_other_levels(upstream: ScriptedU
             "concurrency": "{in_flight: 10}",
         }
     )
-    async with RunningGateway(upstream, extra=extra) as gateway:
+    async with RunningGateway(upstream, extra=extra, clock=FakeClock().clock) as gateway:
         for _ in range(20):
             refused = await gateway.ask(chat())
         other = await gateway.ask(chat(), key="sk-rival")
@@ -217,7 +217,7 @@ async def test_f16_a_flood_of_bad_keys_spends_no_budget(upstream: ScriptedUpstre
             "per_ip": "{requests: 30, window: 1h, exempt: [], apply_to: unauthenticated}",
         }
     )
-    async with RunningGateway(upstream, extra=extra) as gateway:
+    async with RunningGateway(upstream, extra=extra, clock=FakeClock().clock) as gateway:
         statuses = [(await gateway.ask(chat(), key="sk-wrong")).status for _ in range(40)]
         good = await gateway.ask(chat())
 

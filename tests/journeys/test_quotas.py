@@ -102,7 +102,7 @@ async def test_what_is_spent_refuses_until_the_period_ends(upstream: ScriptedUps
 async def test_a_refusal_by_a_quota_gives_the_rate_permits_back(upstream: ScriptedUpstream) -> None:
     """A refusal spends nothing anywhere."""
     extra = "limits: {concurrency: {in_flight: 5}}\nquotas: [{per: tenant, requests: 1, window: day}]\n"
-    async with RunningGateway(upstream, extra=extra) as gateway:
+    async with RunningGateway(upstream, extra=extra, clock=FakeClock().clock) as gateway:
         statuses = [(await gateway.ask(chat())).status for _ in range(6)]
         await gateway.quiet()
 

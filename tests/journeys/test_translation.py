@@ -125,7 +125,8 @@ async def test_a_stream_that_is_cut_ends_in_the_clients_error(
     assert b'"error"' in answer.body
     assert b"[DONE]" not in answer.body
     assert record.outcome == "upstream_truncated"
-    assert record.output_tokens > 0
+    assert (record.input_tokens, record.output_tokens) == (9, 4)
+    assert record.usage_source == "estimated"
 
 
 async def test_an_upstreams_error_is_told_in_the_clients_dialect(
@@ -272,3 +273,32 @@ async def test_gemini_errors_are_geminis(gateway: RunningGateway, upstream: Scri
     assert unknown.json["error"]["status"] == "NOT_FOUND"
     assert "alt=sse" in array.json["error"]["message"]
     assert nowhere.status == 404
+
+
+async def test_g20_messages_that_are_cut_are_billed_for_what_was_delivered(
+    gateway: RunningGateway, upstream: ScriptedUpstream
+) -> None:
+    """The few output tokens that a stream begins with are no usage of the whole."""
+    usage = {"input_tokens": 9, "cache_read_input_tokens": 2, "output_tokens": 1}
+    start = {"type": "message_start", "message": {"id": "msg_1", "model": "m", "usage": usage}}
+    block = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
+    more = {
+        "type": "content_block_delta",
+        "index": 0,
+        "delta": {"type": "text_delta", "text": "some words of it"},
+    }
+    upstream.script(sse_head(), event(start), event(block), event(more), cut())
+    body = {
+        "model": "claude",
+        "max_tokens": 9,
+        "stream": True,
+        "messages": [{"role": "user", "content": "hi"}],
+    }
+    client = await gateway.open(body, path="/v1/messages")
+    answer = await client.read_answer()
+    await gateway.quiet()
+    record = gateway.records[0]
+
+    assert b"event: error" in answer.body
+    assert (record.input_tokens, record.cached_tokens, record.output_tokens) == (11, 2, 4)
+    assert record.usage_source == "estimated"
