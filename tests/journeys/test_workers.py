@@ -382,6 +382,7 @@ def test_the_number_by_option_and_by_environment(place: Path) -> None:
     """The option goes before the environment, which goes before the file."""
     with GatewayProcess(place, "--workers", "3", env={"LLMGW_SERVER__WORKERS": "1"}) as gateway:
         assert within(10, lambda: metric(gateway, "llmgw_workers") == 3)
+        assert within(10, lambda: len(events(gateway, "started")) == 1)
         (started,) = events(gateway, "started")
         assert started["workers"] == 3
     assert gateway.wait() == 0
