@@ -36,6 +36,7 @@ FLOORS = {
 LEFT_ARM = {"policies", "engine"}
 HOT = {"wire", "core", "ports", "dialects", "limits", "policies", "engine"}
 THIRD_PARTY = {
+    "botocore": {"providers"},
     "msgspec": set(FLOORS),
     "httptools": {"transport", "server", "cli"},
     "uvloop": {"server", "cli", "transport"},

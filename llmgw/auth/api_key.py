@@ -40,7 +40,12 @@ class ApiKeys:
     def replace(self, entries: Iterable[KeyEntry]) -> None:
         """Know these keys and no others."""
         known = [
-            (entry, Principal(entry.tenant, entry.user, entry.key_id, entry.allow_models))
+            (
+                entry,
+                Principal(
+                    entry.tenant, entry.user, entry.key_id, entry.allow_models, tuple(entry.labels.items())
+                ),
+            )
             for entry in entries
         ]
         self._by_id = {pair[0].key_id: pair for pair in known}

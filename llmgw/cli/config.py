@@ -1,15 +1,16 @@
-"""`llmgw config`: check, show and describe the configuration."""
+"""`llmgw config`: check, show, compare and describe the configuration."""
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from llmgw.cli.output import print_json
-from llmgw.cli.session import ConfigOption, load, load_unresolved
+from llmgw.cli.output import Format, FormatOption, emit, print_json
+from llmgw.cli.session import CliError, ConfigOption, load, load_unresolved
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,6 +18,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Check and show the configuration.",
 )
+
+
+_WIDTH = 60
 
 
 class ShowFormat(StrEnum):
@@ -56,6 +60,52 @@ def show(
     import yaml
 
     typer.echo(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), nl=False)
+
+
+@app.command()
+def diff(config: ConfigOption = Path("llmgw.yaml"), format: FormatOption = Format.TABLE) -> None:
+    """Print what the file would change in the running gateway, and for whom.
+
+    Compares meanings: order, comments, defaults and files make no difference. When no gateway
+    runs, the file is compared with the last configuration that was in effect.
+    """
+    from llmgw.cli.gateway import ask
+    from llmgw.config.diff import changes
+    from llmgw.runtime.lastgood import LastGood
+
+    document = load_unresolved(config)
+    running = ask(document, "document")
+    if running is None:
+        kept = LastGood(document.storage.data_dir).read()
+        if kept is None:
+            raise CliError(f"no gateway runs on {document.storage.data_dir}, and none has")
+        running = {"generation": kept.generation, "document": kept.document}
+    found = changes(running["document"], document.model_dump(mode="json"))
+    if not found and format is Format.TABLE:
+        typer.echo(f"nothing changes: generation {running['generation']}")
+        return
+    emit(
+        [
+            {
+                "change": change.kind,
+                "path": change.path,
+                "before": _short(change.before, format),
+                "after": _short(change.after, format),
+                "affects": change.affects,
+            }
+            for change in found
+        ],
+        ("change", "path", "before", "after", "affects"),
+        format,
+    )
+
+
+def _short(value: object, format: Format) -> object:
+    """A value as it is in JSON; as one line of text elsewhere."""
+    if format is Format.JSON or value is None or isinstance(value, str):
+        return value
+    text = json.dumps(value, ensure_ascii=False)
+    return text if format is not Format.TABLE or len(text) <= _WIDTH else text[: _WIDTH - 1] + "…"
 
 
 @app.command()

@@ -28,17 +28,15 @@ def serve(
     Reads ./llmgw.yaml unless `-c` names another file. `--demo` needs no file: it keeps its own in
     ./llmgw-demo/, prints a key, and answers with your own words.
 
+    Follows the file while it runs: a valid change is in effect within a second, an invalid one is
+    refused and told. SIGHUP reads it again at once.
+
     Stop it with Ctrl-C or SIGTERM; requests under way are finished first.
     """
     from llmgw.server.listeners import ListenError
-    from llmgw.server.serve import (
-        Bound,
-        StartProblem,
-        attached_to_terminal,
-        console_outlets,
-        json_outlets,
-        run,
-    )
+    from llmgw.server.outlets import attached_to_terminal, outlets_for
+    from llmgw.server.plane import StartProblem
+    from llmgw.server.serve import Bound, run
     from llmgw.stores.sqlite import DatabaseProblem
 
     if workers is not None:
@@ -46,9 +44,8 @@ def serve(
         os.environ["LLMGW_SERVER__WORKERS"] = str(workers)
     trial: Demo | None = prepare_demo(Path("llmgw-demo")) if demo else None
     document = load(trial.config if trial is not None else config)
-    level = document.logging.level
     terminal = attached_to_terminal()
-    outlets = console_outlets(level) if terminal else json_outlets(level)
+    outlets = outlets_for(document.logging.level)
 
     def announce(bound: Bound) -> None:
         if trial is not None:

@@ -20,6 +20,7 @@ from llmgw.config.prices import PricesSettings
 from llmgw.config.problems import Path, Place, Problem
 from llmgw.config.providers import ProviderSettings
 from llmgw.config.quotas import AlertsSettings, QuotaRule, QuotaSettings, most_specific, rule_of
+from llmgw.config.routes import RouteSettings
 from llmgw.config.section import ModelName, ProviderName, Section, TenantName
 from llmgw.config.security import AuthSettings
 from llmgw.config.server import ServerSettings
@@ -41,6 +42,8 @@ class Document(Section):
     """Upstream accounts shared by all tenants, by name."""
     models: dict[ModelName, ModelSettings] = Field(default_factory=dict)
     """Public model names. Absent: every model name is passed to the only provider."""
+    routes: tuple[RouteSettings, ...] = ()
+    """First match wins. Absent: the model's name decides."""
     limits: LimitsSettings = LimitsSettings()
     """How much may pass in a window, at each level."""
     quotas: tuple[QuotaSettings, ...] = ()
@@ -109,13 +112,23 @@ class Document(Section):
         names = {**self.tenants[tenant].providers, **self.providers}
         return next(iter(names), None)
 
-    def limit_rules(self, tenant: str, user: str | None, key_id: str | None) -> tuple[LimitRule, ...]:
-        """The limits in effect for a principal, at every level but `concurrency`.
+    def limit_rules(
+        self, tenant: str, user: str | None, key_id: str | None, route: str | None = None
+    ) -> tuple[LimitRule, ...]:
+        """The limits in effect for a principal on a route, at every level but `concurrency`.
 
         Names that the file does not have are those without an override.
         """
         places = self._places(tenant, user, key_id)
-        return rules_in_effect(self.limits, ((scope, settings.limits) for scope, settings in places))
+        rules = rules_in_effect(self.limits, ((scope, settings.limits) for scope, settings in places))
+        own = next((one.limits for one in self.routes if one.name == route), None)
+        if own is None or own.per_route is None:
+            return rules
+        of_route = rules_in_effect(self.limits, [(f"route:{route}", own)])
+        return (
+            *(rule for rule in rules if rule.level != "per_route"),
+            *(rule for rule in of_route if rule.level == "per_route"),
+        )
 
     def quota_rules(self, tenant: str, user: str | None, key_id: str | None) -> tuple[QuotaRule, ...]:
         """The quotas that concern a principal, for all models.

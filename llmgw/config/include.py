@@ -23,10 +23,15 @@ _REPEATABLE = ("version", "include")
 
 
 class Includes:
-    """Reads a configuration's files and puts them together; collects the problems."""
+    """Reads a configuration's files and puts them together; collects the problems.
+
+    files: those that were read. wanted: those, and every other that is named. globs: the patterns.
+    """
 
     def __init__(self, main: FilePath) -> None:
         self.files: list[FilePath] = [main]
+        self.wanted: list[FilePath] = [main]
+        self.globs: list[str] = []
         self.problems: list[Problem] = []
         self._main = main
 
@@ -43,6 +48,7 @@ class Includes:
             if any(real == known.resolve() for known in self.files):
                 self.problems.append(problem_at(place, path, f"{shown(target)} is included twice"))
                 continue
+            self.wanted.append(target)
             try:
                 node = parse_yaml(read(target), shown(target))
             except OSError as error:
@@ -74,6 +80,7 @@ class Includes:
                 continue
             pattern = str(file.parent / FilePath(item.value).expanduser())
             if glob.has_magic(item.value):
+                self.globs.append(pattern)
                 yield from (
                     (item.place, path, FilePath(found))
                     for found in sorted(glob.glob(pattern, recursive=True))

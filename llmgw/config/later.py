@@ -13,7 +13,6 @@ from llmgw.config.source import ListNode, MapNode, Node
 
 _PATTERNS = (
     "secrets",
-    "routes",
     "admin",
     "idempotency",
     "cache",
@@ -27,16 +26,15 @@ _PATTERNS = (
     "auth.client_cert",
     "logging.bodies",
     "observability.otlp",
-    "models.*.fallbacks",
-    "models.*.sticky",
     "models.*.mirror",
-    "models.*.retry",
     "models.*.hedge",
-    "models.*.breaker",
-    "models.*.on_loss",
     "models.*.facts",
     "models.*.cache",
     "models.*.redaction",
+    "routes.*.match.claim",
+    "routes.*.cache",
+    "routes.*.idempotency",
+    "routes.*.redaction",
     "tenants.*.routes",
     "tenants.*.cache",
     "tenants.*.idempotency",
@@ -51,8 +49,7 @@ LATER: tuple[tuple[str, ...], ...] = (
     *(("tenants", "*", *pattern.split(".")) for pattern in _PATTERNS if pattern.startswith("models.")),
 )
 
-LATER_KINDS = ("azure_openai", "mistral", "ollama", "vertex", "bedrock", "cohere")
-LATER_STRATEGIES = ("weighted", "least_inflight", "latency", "cost")
+LATER_KINDS = ("vertex",)
 LATER_SECRETS = ("vault", "azure-kv", "aws-sm", "gcp-sm")
 
 REASON = "not available in this version"

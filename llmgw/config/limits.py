@@ -282,7 +282,7 @@ class LimitRule:
     level: `global`, `per_tenant`, ...; unit: `requests` or `tokens`.
     segments: of a sliding window, otherwise 0.
     scope: where its last word was written: "" for `limits`, `tenant:acme`,
-        `user:acme/alice@acme.test` or `key:acme/ci`.
+        `user:acme/alice@acme.test`, `key:acme/ci` or `route:research`.
     """
 
     level: str
@@ -305,9 +305,7 @@ def merged(level: str, above: AnyLevel, given: AnyLevel | None) -> AnyLevel:
     return _over(above if isinstance(above, RuleSettings) else TERMS[level], given)
 
 
-def rules_in_effect(
-    limits: LimitsSettings, overrides: Iterable[tuple[str, LimitOverrides]]
-) -> tuple[LimitRule, ...]:
+def rules_in_effect(limits: LimitsSettings, overrides: Iterable[tuple[str, Sparse]]) -> tuple[LimitRule, ...]:
     """Every level's rules but `concurrency`. overrides: scope and levels, the most specific last."""
     overrides = tuple(overrides)
     found: list[LimitRule] = []
@@ -370,6 +368,9 @@ def problems_of_limits(root: Node) -> Iterator[Problem]:
     """Rules that are well written and yet cannot be kept."""
     looked = _Look(root)
     shared = looked.at(("limits",), dict(DEFAULTS))
+    routes = node_at(root, ("routes",))
+    for index in range(len(routes.items)) if isinstance(routes, ListNode) else ():
+        looked.at(("routes", index, "limits"), shared)
     for tenant, node in _entries(root, ("tenants",)):
         path: Path = ("tenants", tenant)
         own = looked.at((*path, "limits"), shared)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
-from llmgw.config.later import LATER_STRATEGIES, REASON
 from llmgw.config.problems import nearest
-from llmgw.config.quantities import PositiveDuration
+from llmgw.config.quantities import Percent, PositiveDuration
 from llmgw.config.section import Mistake, ModelName, ProviderName, Section
 
-STRATEGIES = ("priority",)
+STRATEGIES = ("weighted", "priority", "least_inflight", "latency", "cost")
 
 
 def _strategy(name: str) -> str:
-    if name in LATER_STRATEGIES:
-        raise Mistake(f'strategy "{name}" is {REASON}; "priority" is')
     if name not in STRATEGIES:
         raise Mistake(
             f'no strategy named "{name}" (known: {", ".join(STRATEGIES)})',
@@ -52,10 +49,72 @@ class TimeoutSettings(Section):
     """For the whole answer."""
 
 
+Reason = Literal["error", "rate_limit", "context_length", "content_filter"]
+
+
+class FallbackSettings(Section):
+    """Another model to ask when this one's targets have failed."""
+
+    model: ModelName
+    on: tuple[Reason, ...] = Field(default=("error", "rate_limit"), min_length=1)
+    """For which failures."""
+
+
+class RetrySettings(Section):
+    """How often, and how soon, a failed call is made again."""
+
+    attempts: int = Field(default=3, strict=True, ge=1, le=10)
+    """The most calls for one request, over all targets and fallbacks."""
+    base: PositiveDuration = 0.25
+    """The longest first wait before the same target is asked again; doubles each time."""
+    max: PositiveDuration = 5.0
+    """The longest wait, also of those that a provider asks for."""
+    budget: Percent = 200_000
+    """Share of the requests under way that may be repeating a call to the same target; at least 3 may."""
+
+
+class BreakerSettings(Section):
+    """When a target that fails is left alone."""
+
+    failure_ratio: float = Field(default=0.5, gt=0, le=1)
+    """Share of failed calls that opens it."""
+    min_calls: int = Field(default=10, strict=True, ge=1)
+    """Not before so many calls in the window."""
+    window: PositiveDuration = 30.0
+    """Over which calls are counted."""
+    open_for: PositiveDuration = 5.0
+    """How long it stays open before one call probes."""
+
+
+class StickyHeader(Section):
+    """Requests with the same value of a header go to the same target."""
+
+    header: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]+$", to_lower=True, max_length=64)]
+
+
+def _off(value: object) -> object:
+    return None if value == "off" else value
+
+
 class ModelSettings(Section):
     """A public model name."""
 
     strategy: Strategy = "priority"
-    """How a target is chosen. `priority`: the first one."""
+    """How a target is chosen. `priority`: in order; `cost`: the cheapest first; `latency`: the quickest."""
     targets: tuple[TargetSettings, ...] = Field(min_length=1)
+    fallbacks: tuple[FallbackSettings, ...] = ()
+    """Asked in order, once every target has failed."""
+    sticky: Literal["user", "conversation"] | StickyHeader | None = None
+    """What keeps going to the same target while that is healthy."""
+    retry: RetrySettings = RetrySettings()
+    breaker: Annotated[BreakerSettings | None, BeforeValidator(_off)] = BreakerSettings()
+    """`off`: a target is never left alone."""
     timeouts: TimeoutSettings = TimeoutSettings()
+    on_loss: Literal["drop", "reject"] = "drop"
+    """`reject`: refuse tuning that the target's dialect cannot express, instead of naming it."""
+
+    @model_validator(mode="after")
+    def _weights_lead_somewhere(self) -> ModelSettings:
+        if self.strategy == "weighted" and not any(target.weight for target in self.targets):
+            raise Mistake("every target has weight 0, so none would be asked", member="targets")
+        return self

@@ -7,25 +7,32 @@ with a wrong unit elsewhere. Whatever has the wrong type is passed over: validat
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import Any
 
-from llmgw.config.problems import Path, Problem, nearest, problem_at
+from llmgw.config.problems import Path, Place, Problem, nearest, problem_at, render_path
 from llmgw.config.secret import looks_like_reference
-from llmgw.config.source import ListNode, MapNode, Node, node_at, place_of
+from llmgw.config.source import ListNode, MapNode, Node, node_at, place_of, plain
 
 _SECRET_MEMBERS = ("api_key", "proxy", "webhook")
 _SECRETS = " and ".join((", ".join(_SECRET_MEMBERS[:-1]), _SECRET_MEMBERS[-1]))
 _DEFAULT_TENANT = "default"
+_SERVED = ("v1", "v1beta")
+"""The first segments of the paths that are served."""
 
 
 def problems_of_names(root: Node) -> Iterator[Problem]:
     """Names without a meaning, names with two, and references where none is read."""
     checks = _Names(root)
     yield from checks.targets(("models",))
+    yield from checks.fallbacks(("models",))
     for tenant in checks.tenants:
         yield from checks.targets(("tenants", tenant, "models"))
+        yield from checks.fallbacks(("tenants", tenant, "models"))
     yield from checks.prices()
     yield from checks.anonymous()
     yield from checks.passthrough()
+    yield from checks.routes()
     yield from checks.quota_tenants()
     yield from checks.repeated_keys()
     yield from checks.repeated_hosts()
@@ -33,8 +40,10 @@ def problems_of_names(root: Node) -> Iterator[Problem]:
 
 
 def warnings_of_names(root: Node) -> Iterator[Problem]:
-    """Names of users and keys that only others can vouch for: credentials, or the database."""
-    return _Names(root).quota_subjects()
+    """Names that only others can vouch for, credentials or the database; and routes nobody gets to."""
+    checks = _Names(root)
+    yield from checks.quota_subjects()
+    yield from checks.unreachable_routes()
 
 
 class _Names:
@@ -54,6 +63,24 @@ class _Names:
                 if provider is not None:
                     at = (*path, name, "targets", index, "provider")
                     yield from self._provider(provider, at, tenant=str(path[1]) if len(path) > 1 else None)
+
+    def fallbacks(self, path: Path) -> Iterator[Problem]:
+        """Each fallback names a model that everyone who can use this one has, and none leads back."""
+        models = self._models_at(path)
+        known = {**self._models_at(("models",)), **models}
+        for name in models:
+            for index, other in enumerate(_fallbacks_of(models[name])):
+                at = (*path, name, "fallbacks", index, "model")
+                if other is None:
+                    continue
+                if other not in known:
+                    yield self._problem(at, f'no model named "{other}"', nearest(other, known))
+                elif name in _reached_from(other, known):
+                    yield self._problem(at, f'falls back to "{other}", which leads back to "{name}"')
+
+    def _models_at(self, path: Path) -> dict[str, Node]:
+        node = self._at(path)
+        return _entries(node) if node is not None else {}
 
     def _provider(self, name: str, at: Path, tenant: str | None) -> Iterator[Problem]:
         if name in self._shared:
@@ -91,6 +118,63 @@ class _Names:
         known = list(self.tenants) or [_DEFAULT_TENANT]
         if name is not None and name not in known:
             yield self._problem(path, f'no tenant named "{name}"', nearest(name, known))
+
+    def routes(self) -> Iterator[Problem]:
+        """Each route has a name of its own, and leads to tenants, models and providers that exist."""
+        known = list(self.tenants) or [_DEFAULT_TENANT]
+        seen: dict[str, Path] = {}
+        for path, route in self._routes():
+            name = _text(route.get("name"))
+            yield from self._once(f"name {name}" if name else None, (*path, "name"), seen)
+            bound = _text(route.get("tenant"))
+            matched = _text(_entries(route["match"]).get("tenant")) if "match" in route else None
+            for tenant, at in ((bound, (*path, "tenant")), (matched, (*path, "match", "tenant"))):
+                if tenant is not None and tenant not in known:
+                    yield self._problem(at, f'no tenant named "{tenant}"', nearest(tenant, known))
+            whose = next((each for each in (matched, bound) if each in self.tenants), None)
+            targets = route.get("targets")
+            for index, target in enumerate(targets.items if isinstance(targets, ListNode) else ()):
+                provider = _text(_entries(target).get("provider"))
+                if provider is not None:
+                    yield from self._provider(provider, (*path, "targets", index, "provider"), whose)
+            yield from self._model(_text(route.get("model")), (*path, "model"), whose)
+
+    def _model(self, name: str | None, at: Path, tenant: str | None) -> Iterator[Problem]:
+        """Each tenant that a route is for has its model."""
+        shared = _members(self._root, "models")
+        if name is None or name in shared:
+            return
+        for each in (tenant,) if tenant is not None else tuple(self.tenants) or (None,):
+            own = _members(self.tenants[each], "models") if each is not None else {}
+            if name in own or not (shared or own):
+                continue
+            if tenant is None and any(name in _members(node, "models") for node in self.tenants.values()):
+                yield self._problem(at, f'no shared model named "{name}", and tenant "{each}" has none')
+            else:
+                yield self._problem(at, f'no model named "{name}"', nearest(name, {*shared, *own}))
+            return
+
+    def unreachable_routes(self) -> Iterator[Problem]:
+        """Routes whose every request an earlier one takes, or whose path none can have."""
+        before: list[tuple[Path, dict[str, Any]]] = []
+        for path, route in self._routes():
+            match = {name: said for name, said in plain(_match(route)).items() if said}
+            prefix = _text(route.get("strip_prefix"))
+            match["strip_prefix"] = prefix and prefix.removesuffix("/")
+            taken = next((at for at, earlier in before if _covers(earlier, match)), None)
+            first = str(match.get("path", "")).split("/")[1:2]
+            if taken is not None:
+                where = f"{place_of(self._root, taken)} {render_path(taken)}"
+                yield self._problem(path, f"no request gets here: {where} takes every one before")
+            elif prefix is None and first and "*" not in first[0] and first[0] not in _SERVED:
+                reason = f"no request gets here: nothing is served below /{first[0]}; set strip_prefix"
+                yield self._problem((*path, "match", "path"), reason)
+            before.append((path, match))
+
+    def _routes(self) -> Iterator[tuple[Path, dict[str, Node]]]:
+        node = self._at(("routes",))
+        for index, route in enumerate(node.items if isinstance(node, ListNode) else ()):
+            yield ("routes", index), _entries(route)
 
     def quota_tenants(self) -> Iterator[Problem]:
         """Each quota is for a tenant that exists."""
@@ -196,6 +280,25 @@ class _Names:
         return problem_at(place_of(self._root, path), path, reason, suggestion)
 
 
+def _match(route: dict[str, Node]) -> Node:
+    match = route.get("match")
+    return match if isinstance(match, MapNode) else MapNode(Place(""))
+
+
+def _covers(earlier: dict[str, Any], later: dict[str, Any]) -> bool:
+    """Whether whatever fits `later` fits `earlier`. Says no where that takes more than a look."""
+    for name, said in earlier.items():
+        other = later.get(name)
+        if isinstance(said, dict):
+            if not isinstance(other, dict) or not said.items() <= other.items():
+                return False
+        elif said != other:
+            literal = name == "model" and isinstance(other, str) and not set("*?[") & set(other)
+            if not literal or not fnmatchcase(str(other), str(said)):
+                return False
+    return True
+
+
 def _entries(node: Node) -> dict[str, Node]:
     return {name: child for name, (_, child) in node.entries.items()} if isinstance(node, MapNode) else {}
 
@@ -203,6 +306,23 @@ def _entries(node: Node) -> dict[str, Node]:
 def _members(node: Node, name: str) -> dict[str, Node]:
     child = _entries(node).get(name)
     return _entries(child) if child is not None else {}
+
+
+def _fallbacks_of(model: Node) -> list[str | None]:
+    node = _entries(model).get("fallbacks")
+    return [_text(_entries(item).get("model")) for item in (node.items if isinstance(node, ListNode) else ())]
+
+
+def _reached_from(name: str, models: dict[str, Node]) -> set[str]:
+    """The names that falling back from a model may lead to, itself included."""
+    reached: set[str] = set()
+    ahead = [name]
+    while ahead:
+        each = ahead.pop()
+        if each not in reached:
+            reached.add(each)
+            ahead += [other for other in _fallbacks_of(models[each]) if other is not None and other in models]
+    return reached
 
 
 def _text(node: Node | None) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from importlib.util import find_spec
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
@@ -11,7 +13,7 @@ from llmgw.config.later import LATER_KINDS, REASON
 from llmgw.config.problems import nearest
 from llmgw.config.quantities import Count, Duration
 from llmgw.config.secret import Secret
-from llmgw.config.section import ConfigPath, Flag, Mistake, Section
+from llmgw.config.section import ConfigPath, Flag, Mistake, ModelName, Section
 from llmgw.config.vendors import VENDORS
 from llmgw.wire.hosts import is_private_host
 
@@ -19,6 +21,13 @@ PROXY_FORM = "must look like http://host:port or http://user:password@host:port"
 OPENAI_URL = "https://api.openai.com/v1"
 ANTHROPIC_URL = "https://api.anthropic.com"
 GEMINI_URL = "https://generativelanguage.googleapis.com/v1beta"
+MISTRAL_URL = "https://api.mistral.ai/v1"
+COHERE_URL = "https://api.cohere.com"
+OLLAMA_URL = "http://127.0.0.1:11434"
+AZURE_VERSION = "2024-10-21"
+"""The newest that is not a preview."""
+
+_AZURE_VERSION = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}(-preview)?")
 
 
 def _base_url(text: str) -> str:
@@ -40,8 +49,20 @@ def _base_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _azure_version(text: str) -> str:
+    if _AZURE_VERSION.fullmatch(text) is None:
+        raise ValueError("must look like 2024-10-21 or 2025-04-01-preview")
+    return text
+
+
 BaseUrl = Annotated[str, AfterValidator(_base_url), Field(json_schema_extra={"format": "uri"})]
 HeaderText = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]+$", max_length=256)]
+AzureVersion = Annotated[
+    str,
+    AfterValidator(_azure_version),
+    Field(json_schema_extra={"examples": ["2024-10-21", "2025-04-01-preview"]}),
+]
+Deployment = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
 
 
 def is_proxy_url(text: str) -> bool:
@@ -90,10 +111,9 @@ def _refuse_private(url: str, *, allowed: bool) -> None:
         raise Mistake(reason, member="base_url")
 
 
-class Account(Reach):
-    """An account at one service, with a key."""
+class Service(Reach):
+    """One service, at one base URL."""
 
-    api_key: Secret
     base_url: BaseUrl
 
     @property
@@ -113,6 +133,12 @@ class Account(Reach):
     def _public_unless_allowed(self) -> Self:
         _refuse_private(self.url, allowed=self.private_allowed)
         return self
+
+
+class Account(Service):
+    """An account at one service, with a key."""
+
+    api_key: Secret
 
 
 class OpenAI(Account):
@@ -138,6 +164,111 @@ class Gemini(Account):
     kind: Literal["gemini"]
     base_url: BaseUrl = GEMINI_URL
     """Up to but without `/models/...`."""
+
+
+class Mistral(Account):
+    """Mistral's own platform."""
+
+    kind: Literal["mistral"]
+    base_url: BaseUrl = MISTRAL_URL
+    """Up to but without `/chat/completions`."""
+
+
+class Cohere(Account):
+    """Cohere, by its own API."""
+
+    kind: Literal["cohere"]
+    base_url: BaseUrl = COHERE_URL
+    """Up to but without `/v2/chat`."""
+
+    @model_validator(mode="after")
+    def _ends_at_the_server(self) -> Self:
+        if self.base_url.endswith(("/v1", "/v2")):
+            raise Mistake("must end before /v2, which is added to it", member="base_url")
+        return self
+
+
+class AzureOpenAI(Service):
+    """A resource of Azure OpenAI."""
+
+    kind: Literal["azure_openai"]
+    base_url: BaseUrl
+    """Of the resource, as `https://NAME.openai.azure.com`."""
+    api_key: Secret | None = None
+    entra_token: Secret | None = None
+    """Bearer token of Microsoft Entra ID, in place of `api_key`."""
+    api_version: AzureVersion = AZURE_VERSION
+    """Date of the API, as `2024-10-21` or `2025-04-01-preview`."""
+    deployments: dict[ModelName, Deployment] = Field(default_factory=dict)
+    """Deployments by the target's model; one that is not here is deployed under its own name."""
+
+    @model_validator(mode="after")
+    def _one_credential(self) -> Self:
+        if self.api_key is None and self.entra_token is None:
+            raise Mistake("is required, or entra_token in its place", member="api_key")
+        if self.api_key is not None and self.entra_token is not None:
+            raise Mistake("stands beside api_key; only one of them can be sent", member="entra_token")
+        return self
+
+    @model_validator(mode="after")
+    def _ends_at_the_resource(self) -> Self:
+        if "/openai/" in f"{urlsplit(self.base_url).path}/":
+            raise Mistake("must end before /openai, which is added to it", member="base_url")
+        return self
+
+
+class Ollama(Service):
+    """Ollama, by its own API."""
+
+    kind: Literal["ollama"]
+    base_url: BaseUrl = OLLAMA_URL
+    """Up to but without `/api` and `/v1`."""
+    api_key: Secret | None = None
+    """Bearer token; Ollama itself asks for none."""
+
+    @property
+    def private_allowed(self) -> bool:
+        """Always: it runs on the operator's own network."""
+        return True
+
+    @model_validator(mode="after")
+    def _ends_at_the_server(self) -> Self:
+        if self.base_url.endswith(("/api", "/v1")):
+            raise Mistake("must end before /api and /v1, which are added to it", member="base_url")
+        return self
+
+
+class Bedrock(Reach):
+    """Amazon Bedrock, in one region."""
+
+    kind: Literal["bedrock"]
+    region: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,4}(-[a-z]+)+-\d{1,2}$", max_length=64)]
+    """Such as `us-east-1`."""
+    base_url: BaseUrl | None = None
+    """Up to but without `/model/...`, where it is not the region's own."""
+    access_key_id: Secret
+    secret_access_key: Secret
+    session_token: Secret | None = None
+    """Of temporary credentials."""
+
+    @property
+    def url(self) -> str:
+        """The base URL in effect, without a slash at its end."""
+        if self.base_url is not None:
+            return self.base_url
+        suffix = ".cn" if self.region.startswith("cn-") else ""
+        return f"https://bedrock-runtime.{self.region}.amazonaws.com{suffix}"
+
+    @model_validator(mode="after")
+    def _public_unless_allowed(self) -> Self:
+        _refuse_private(self.url, allowed=self.allow_private)
+        return self
+
+    @model_validator(mode="after")
+    def _can_sign(self) -> Self:
+        if find_spec("botocore") is None:
+            raise ValueError("needs botocore, which comes with llmgw[bedrock]")
+        return self
 
 
 class OpenAICompatible(Reach):
@@ -196,10 +327,22 @@ class Echo(Section):
 
 
 ProviderSettings = Annotated[
-    OpenAI | Anthropic | Gemini | OpenAICompatible | Echo, Field(discriminator="kind")
+    OpenAI | AzureOpenAI | Anthropic | Gemini | Mistral | Cohere | Ollama | Bedrock | OpenAICompatible | Echo,
+    Field(discriminator="kind"),
 ]
 
-KINDS = ("openai", "anthropic", "gemini", "openai_compatible", "echo")
+KINDS = (
+    "openai",
+    "azure_openai",
+    "anthropic",
+    "gemini",
+    "bedrock",
+    "mistral",
+    "cohere",
+    "ollama",
+    "openai_compatible",
+    "echo",
+)
 
 
 def kind_problem(kind: str) -> tuple[str, str | None]:

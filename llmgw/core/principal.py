@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """allow_models: patterns the credential is held to, None for all that the tenant may use."""
+    """allow_models: patterns the credential is held to, None for all that the tenant may use.
+
+    labels: of the API key.
+    """
 
     tenant: str
     user: str | None = None
     key_id: str | None = None
     allow_models: tuple[str, ...] | None = None
+    labels: tuple[tuple[str, str], ...] = field(default=(), compare=False)

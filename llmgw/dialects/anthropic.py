@@ -23,9 +23,14 @@ _decode_count = msgspec.json.Decoder(_Count).decode
 
 
 class Anthropic:
-    """The dialect, and the counting of tokens at `/v1/messages/count_tokens`."""
+    """The dialect, and the counting of tokens at `/v1/messages/count_tokens`.
+
+    always_counts: an answer has to have its usage (Anthropic API reference: `usage` is required).
+    """
 
     __slots__ = ()
+
+    always_counts = True
 
     def parse_request(self, body: bytes, model: str, stream: bool) -> ChatRequest:
         return parse_request(body, model, stream)

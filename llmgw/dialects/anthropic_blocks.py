@@ -93,13 +93,28 @@ _decode_tool_result = msgspec.json.Decoder(_ToolResult).decode
 _decode_thinking = msgspec.json.Decoder(_Thinking).decode
 _decode_redacted = msgspec.json.Decoder(_Redacted).decode
 _decode_any = msgspec.json.Decoder().decode
+_decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
 
 _OF_ROLES = {
     "user": frozenset({"text", "image", "document", "tool_result"}),
     "assistant": frozenset({"text", "thinking", "redacted_thinking", "tool_use"}),
 }
 _OF_RESULTS = frozenset({"text", "image", "document"})
-_NOTHING = frozenset({b"", b"null", b"[]", b"{}", b"false"})
+_KNOWN: dict[str, frozenset[str]] = {
+    kind: frozenset(("type", *struct.__struct_fields__))
+    for kind, struct in (
+        ("text", _Text),
+        ("image", _Image),
+        ("document", _Document),
+        ("tool_use", _ToolUse),
+        ("tool_result", _ToolResult),
+        ("thinking", _Thinking),
+        ("redacted_thinking", _Redacted),
+    )
+}
+"""Members of each kind of block that are read."""
+_KINDS = {f'"{kind}"'.encode(): kind for kind in _KNOWN}
+_NOTHING = frozenset({b"", b'""', b"null", b"[]", b"{}", b"false"})
 _WITHOUT_LOSS = {"citations": ({"enabled": False},), "caller": ({"type": "direct"},)}
 _where = re.compile(r" - at `\$\.?(.*)`$")
 
@@ -167,14 +182,21 @@ class BlockReader:
         return tuple(parts)
 
     def _block(self, raw: Raw, allowed: frozenset[str], at: str) -> Part:
-        kind = read(_decode_kind, raw, at).type
+        members = read(_decode_members, raw, at)
+        kind = _KINDS.get(bytes(members.get("type", b""))) or read(_decode_kind, raw, at).type
         if kind in allowed:
+            self._lose_unknown(members, kind)
             return _BLOCKS[kind](self, raw, at)
         if kind in _BLOCKS:
             raise InvalidRequest(f"a block of type '{kind}' cannot stand here", param=f"{at}.type")
         raise UnsupportedOperation(f"a block of type '{kind}' cannot be translated", param=f"{at}.type")
 
-    def text(self, raw: Raw, at: str) -> Text:
+    def system(self, raw: Raw, at: str) -> Text:
+        """A block of system text."""
+        self._lose_unknown(read(_decode_members, raw, at), "text")
+        return self._text(raw, at)
+
+    def _text(self, raw: Raw, at: str) -> Text:
         wire = read(_decode_text, raw, at)
         self._lose("citations", wire.citations)
         return Text(wire.text, cached(wire.cache_control))
@@ -238,6 +260,12 @@ class BlockReader:
     def _redacted(self, raw: Raw, at: str) -> Thinking:
         return Thinking("", None, read(_decode_redacted, raw, at).data)
 
+    def _lose_unknown(self, members: dict[str, Raw], kind: str) -> None:
+        for name in members.keys() - _KNOWN[kind]:
+            value = bytes(members[name])
+            if value not in _NOTHING:
+                self.lost.setdefault(f"content.{name}", value.decode())
+
     def _lose(self, name: str, raw: Raw) -> None:
         value = bytes(raw)
         if value not in _NOTHING and _decode_any(value) not in _WITHOUT_LOSS[name]:
@@ -253,7 +281,7 @@ def _no_source(source: _Source, at: str) -> UnsupportedOperation | InvalidReques
 
 
 _BLOCKS: dict[str, Callable[[BlockReader, Raw, str], Part]] = {
-    "text": BlockReader.text,
+    "text": BlockReader._text,
     "image": BlockReader._image,
     "document": BlockReader._document,
     "tool_use": BlockReader._tool_use,

@@ -164,7 +164,7 @@ def _extra(members: dict[str, Raw]) -> dict[str, str]:
 def _system(content: str | list[Raw] | None, blocks: BlockReader, at: str) -> list[Text]:
     if isinstance(content, str):
         return [Text(content)]
-    return [blocks.text(raw, f"{at}[{j}]") for j, raw in enumerate(content or ())]
+    return [blocks.system(raw, f"{at}[{j}]") for j, raw in enumerate(content or ())]
 
 
 def _tools(raws: list[Raw] | tuple[()], extra: dict[str, str]) -> tuple[Tool, ...]:

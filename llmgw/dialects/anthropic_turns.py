@@ -30,6 +30,7 @@ from llmgw.core.chat import (
     ToolResult,
 )
 from llmgw.core.errors import InvalidRequest, UnsupportedOperation
+from llmgw.dialects.gemini_signatures import is_gemini
 from llmgw.dialects.openai_responses_signatures import unpack
 
 Wire = dict[str, object]
@@ -79,8 +80,9 @@ def is_signed(thought: Thinking) -> bool:
     """Whether a thought has a proof that is not known to be another provider's."""
     if thought.redacted is not None:
         # An entry of `reasoning_details`, which is not Anthropic's base64.
-        return not thought.redacted.startswith("{")
-    return bool(thought.signature) and unpack(thought.signature) is None
+        return not thought.redacted.startswith("{") and unpack(thought.redacted) is None
+    signature = thought.signature
+    return bool(signature) and unpack(signature) is None and not is_gemini(signature)
 
 
 def input_object(arguments: str) -> Raw | None:

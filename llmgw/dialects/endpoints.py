@@ -1,6 +1,6 @@
 """Client paths and what is spoken there.
 
-OpenAI's paths and Anthropic's, as their API references list them.
+OpenAI's paths, Anthropic's and Ollama's, as their API references list them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from llmgw.core.operation import BodyKind, Endpoint, Operation
 OPENAI = "openai"
 ANTHROPIC = "anthropic"
 GEMINI = "gemini"
+BEDROCK = "bedrock"
+OLLAMA = "ollama"
+COHERE = "cohere"
 
 CHAT_COMPLETIONS = Endpoint(
     "/v1/chat/completions", OPENAI, Operation.CHAT, "/chat/completions", stream_usage=True
@@ -17,6 +20,13 @@ CHAT_COMPLETIONS = Endpoint(
 GENERATE = Endpoint("generateContent", GEMINI, Operation.CHAT, ":generateContent")
 STREAM_GENERATE = Endpoint("streamGenerateContent", GEMINI, Operation.CHAT, ":streamGenerateContent?alt=sse")
 """Of upstreams: the model stands in the path, so these have no one path of ours."""
+CONVERSE = Endpoint("converse", BEDROCK, Operation.CHAT, "/converse")
+CONVERSE_STREAM = Endpoint("converse-stream", BEDROCK, Operation.CHAT, "/converse-stream")
+"""Likewise, after the model."""
+OLLAMA_CHAT = Endpoint("/api/chat", OLLAMA, Operation.CHAT, "/api/chat")
+OLLAMA_GENERATE = Endpoint("/api/generate", OLLAMA, Operation.CHAT, "/api/generate")
+COHERE_CHAT = Endpoint("chat", COHERE, Operation.CHAT, "/v2/chat")
+"""Of upstreams: no client speaks it."""
 MESSAGES = Endpoint("/v1/messages", ANTHROPIC, Operation.CHAT, "/v1/messages")
 
 _TABLE = (
@@ -40,16 +50,23 @@ _TABLE = (
         "/v1/audio/translations", OPENAI, Operation.TRANSCRIPTION, "/audio/translations", BodyKind.MULTIPART
     ),
     MESSAGES,
+    OLLAMA_CHAT,
+    OLLAMA_GENERATE,
 )
 
 ENDPOINTS: dict[str, Endpoint] = {endpoint.path: endpoint for endpoint in _TABLE}
 
-_METHODS = (":generateContent", ":streamGenerateContent")
+_METHODS = (":generateContent", ":streamGenerateContent", ":countTokens")
 
 DIALECT_PREFIXES: tuple[tuple[str, str], ...] = (
     ("/v1beta/", GEMINI),
     ("/v1/messages", ANTHROPIC),
     ("/v1/", OPENAI),
+    ("/openai/", OPENAI),
+    ("/api/chat", OLLAMA),
+    ("/api/generate", OLLAMA),
+    ("/api/tags", OLLAMA),
+    ("/api/version", OLLAMA),
 )
 """Where errors are written in a dialect's shape; elsewhere they are flat."""
 

@@ -3,9 +3,10 @@
 OpenAI: `{"error": {"message", "type", "param", "code"}}`; `type` follows its API reference's
 list of error types. Anthropic: `{"type": "error", "error": {"type", "message"}, "request_id"}`;
 types by status as its API reference lists them. Gemini: `{"error": {"code", "message",
-"status"}}`. Off the dialect paths, flat: `{"error", "message", "code", "request_id"}`. A limit
-that was exceeded also says `message` and `retryAfterSeconds` beside a dialect's error, and has a
-flat shape of its own without a code: `{"error", "message", "retryAfterSeconds"}`.
+"status"}}`. Ollama: `{"error": text}`. Off the dialect paths, flat: `{"error", "message",
+"code", "request_id"}`. A limit that was exceeded also says `message` and `retryAfterSeconds` beside
+a dialect's error, and has a flat shape of its own without a code: `{"error", "message",
+"retryAfterSeconds"}`.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import msgspec
 
 from llmgw.core.errors import GatewayError
 from llmgw.core.reply import Reply
-from llmgw.dialects import anthropic_failures, gemini_errors
-from llmgw.dialects.endpoints import ANTHROPIC, GEMINI, OPENAI
+from llmgw.dialects import anthropic_failures, gemini_errors, ollama_errors
+from llmgw.dialects.endpoints import ANTHROPIC, GEMINI, OLLAMA, OPENAI
 
 _encode = msgspec.json.Encoder().encode
 
@@ -57,6 +58,8 @@ def error_body(error: GatewayError, dialect: str | None, request_id: str) -> byt
         return anthropic_failures.error_body(error, request_id)
     if dialect == GEMINI:
         return gemini_errors.error_body(error)
+    if dialect == OLLAMA:
+        return ollama_errors.error_body(error)
     if limited:
         return _encode(
             {
@@ -103,7 +106,9 @@ def error_reply(error: GatewayError, dialect: str | None, request_id: str, extra
 
 
 def error_event(error: GatewayError, dialect: str | None, request_id: str) -> bytes:
-    """The same inside a stream: an event, with no terminator after it."""
+    """The same inside a stream: an event or a line, with no terminator after it."""
     if dialect == ANTHROPIC:
         return anthropic_failures.error_event(error, request_id)
+    if dialect == OLLAMA:
+        return ollama_errors.error_line(error)
     return b"data: " + error_body(error, dialect or OPENAI, request_id) + b"\n\n"

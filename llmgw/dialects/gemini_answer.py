@@ -14,6 +14,7 @@ import msgspec
 from llmgw.core import chat
 from llmgw.core.chat import ChatAnswer, Choice, Part, Text, Thinking, ToolCall, ToolResult
 from llmgw.dialects.gemini_parts import Wire, arguments_object, inline_media, linked_media, render_parts
+from llmgw.dialects.gemini_signatures import client_signature, read_signature
 from llmgw.dialects.gemini_wire import (
     MALFORMED_CALL,
     Candidate,
@@ -80,7 +81,7 @@ def _parts(wire: WirePart, answer_id: str, calls: Iterator[int]) -> Iterator[Par
         yield ToolCall(call_id, call.name or "", arguments_text(call), signature)
         return
     if wire.thought and wire.text:
-        yield Thinking(wire.text, signature)
+        yield Thinking(wire.text, read_signature(signature))
         return
     if wire.text:
         yield Text(wire.text)
@@ -89,7 +90,7 @@ def _parts(wire: WirePart, answer_id: str, calls: Iterator[int]) -> Iterator[Par
     elif wire.file_data is not None and wire.file_data.file_uri:
         yield linked_media(wire.file_data.mime_type, wire.file_data.file_uri)
     if signature is not None:
-        yield Thinking("", signature)
+        yield Thinking("", read_signature(signature))
 
 
 def arguments_text(call: FunctionCall) -> str:
@@ -124,7 +125,9 @@ def _candidate(choice: Choice, index: int) -> Wire:
             malformed = True
             return []
 
-    candidate: Wire = {"content": {"parts": render_parts(choice.parts, call), "role": "model"}}
+    candidate: Wire = {
+        "content": {"parts": render_parts(choice.parts, call, client_signature), "role": "model"}
+    }
     if choice.stop is not None:
         candidate["finishReason"] = stop_reason(choice.stop, malformed)
     candidate["index"] = index

@@ -31,6 +31,7 @@ from llmgw.core.usage import Usage
 from llmgw.dialects.gemini_answer import render_call, stop_reason
 from llmgw.dialects.gemini_errors import error_body, failure_body
 from llmgw.dialects.gemini_parts import Wire
+from llmgw.dialects.gemini_signatures import client_signature
 from llmgw.dialects.gemini_wire import render_usage
 
 _encode = msgspec.json.Encoder().encode
@@ -118,7 +119,7 @@ class GeminiEncoder:
             return b""
         if event.signature is None:
             return b""
-        wire: Wire = {"text": "", "thoughtSignature": event.signature}
+        wire: Wire = {"text": "", "thoughtSignature": client_signature(event.signature)}
         if part is not None and part.kind == events.THINKING and part.shown:
             wire["thought"] = True
         self._stops.setdefault(event.choice, None)

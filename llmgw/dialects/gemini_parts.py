@@ -91,9 +91,13 @@ def media_part(part: Image | File | Audio) -> Wire:
 
 
 def render_parts(
-    parts: Iterable[Part], other: Callable[[ToolCall | ToolResult], Iterable[Wire]]
+    parts: Iterable[Part],
+    other: Callable[[ToolCall | ToolResult], Iterable[Wire]],
+    proof: Callable[[str | None], str | None],
 ) -> list[Wire]:
     """Gemini's parts. other: what writes calls and results, which differ between turns.
+
+    proof: what makes a `thoughtSignature` of a thought's, for whom it is written.
 
     Thoughts that only another provider can read have no place and are left out.
     """
@@ -103,7 +107,7 @@ def render_parts(
             if part.text:
                 out.append({"text": part.text})
         elif isinstance(part, Thinking):
-            _render_thinking(part, out)
+            _render_thinking(part, out, proof)
         elif isinstance(part, (Image, File, Audio)):
             out.append(media_part(part))
         else:
@@ -111,9 +115,9 @@ def render_parts(
     return out
 
 
-def _render_thinking(part: Thinking, out: list[Wire]) -> None:
+def _render_thinking(part: Thinking, out: list[Wire], proof: Callable[[str | None], str | None]) -> None:
     # What another provider encrypted, it also signed.
-    signature = part.signature if part.redacted is None else None
+    signature = proof(part.signature) if part.redacted is None else None
     if part.text:
         wire: Wire = {"text": part.text, "thought": True}
         if signature is not None:

@@ -32,6 +32,7 @@ from llmgw.dialects.base import Rendered
 from llmgw.dialects.gemini_extra import put_back
 from llmgw.dialects.gemini_parts import SKIP_SIGNATURE, Wire, arguments_object, render_parts
 from llmgw.dialects.gemini_results import media_parts, render_response
+from llmgw.dialects.gemini_signatures import is_gemini, upstream_signature
 from llmgw.dialects.gemini_wire import is_made
 
 _encode = msgspec.json.Encoder().encode
@@ -107,7 +108,7 @@ class _Writer:
                 self._lose(part)
             if role == "user":
                 parts = self._in_order(parts)
-            wire = render_parts(parts, self._call_or_result)
+            wire = render_parts(parts, self._call_or_result, upstream_signature)
             if role == "assistant" and self._third:
                 _sign_first_call(wire)
             if wire:
@@ -178,6 +179,8 @@ class _Writer:
         if isinstance(part, Thinking):
             if part.redacted is not None:
                 self._drop("redacted_thinking")
+            elif part.signature is not None and not is_gemini(part.signature):
+                self._drop("signature")
             return
         if getattr(part, "cached", None) is not None:
             self._drop("cache_control")

@@ -32,6 +32,7 @@ from llmgw.dialects.gemini_members import Members
 from llmgw.dialects.gemini_parts import SKIP_SIGNATURE, inline_media, linked_media
 from llmgw.dialects.gemini_results import parse_response
 from llmgw.dialects.gemini_schema import json_schema
+from llmgw.dialects.gemini_signatures import read_signature
 from llmgw.dialects.gemini_wire import make_call_id
 
 _ROLES = {None: "user", "user": "user", "function": "user", "tool": "user", "model": "assistant"}
@@ -142,12 +143,12 @@ class _Reader:
         if call is not None:
             out.append(self._call(call, None if signature == SKIP_SIGNATURE else signature))
         elif thought and text:
-            out.append(Thinking(text, signature))
+            out.append(Thinking(text, read_signature(signature)))
         else:
             known = len(out)
             self._other(part, text, out)
             if signature is not None:
-                out.append(Thinking("", signature))
+                out.append(Thinking("", read_signature(signature)))
             elif len(out) == known and text is None and part.left():
                 name = part.left()[0]
                 raise UnsupportedOperation(f"'{part.at(name)}' is not a known part", param=part.at(name))

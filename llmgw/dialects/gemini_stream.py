@@ -29,6 +29,7 @@ from llmgw.dialects.gemini_answer import arguments_text, parse_time
 from llmgw.dialects.gemini_errors import parse_error
 from llmgw.dialects.gemini_frames import Frames
 from llmgw.dialects.gemini_partial import PartialArguments
+from llmgw.dialects.gemini_signatures import read_signature
 from llmgw.dialects.gemini_wire import (
     FunctionCall,
     UsageCount,
@@ -177,7 +178,7 @@ class GeminiDecoder:
             if not (thought and choice.open == THINKING):
                 self._end_part(choice, out)
                 self._begin(choice, THINKING, out)
-            out.append(Signed(choice.index, choice.part, signature))
+            out.append(Signed(choice.index, choice.part, read_signature(signature)))
             self._end_part(choice, out)
         return True
 

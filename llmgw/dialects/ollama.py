@@ -14,7 +14,7 @@ from llmgw.core.chat import (
     Thinking,
     ToolCall,
 )
-from llmgw.core.errors import GatewayError, InvalidRequest
+from llmgw.core.errors import InvalidRequest
 from llmgw.dialects.base import Dialect, Rendered, StreamDecoder, StreamEncoder, UpstreamFailure
 from llmgw.dialects.ollama_render import Json, render_call, render_request
 from llmgw.dialects.ollama_request import parse_request
@@ -74,14 +74,6 @@ def render_answer(answer: ChatAnswer, generate: bool) -> bytes:
     body: Json = {"model": answer.model, "created_at": created_at(answer.created_s)}
     body |= message(generate, "".join(texts), "".join(thoughts), calls)
     return _encode({**body, **ending(choice.stop, answer.usage)})
-
-
-def error_body(error: GatewayError) -> bytes:
-    """The JSON body that tells a client of `error`. Ollama's errors are a text and nothing else."""
-    body: Json = {"error": error.message}
-    if error.status == 429 and error.retry_after_s is not None:
-        body |= {"message": error.message, "retryAfterSeconds": error.retry_after_s}
-    return _encode(body)
 
 
 class Ollama:

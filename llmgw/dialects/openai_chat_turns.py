@@ -20,8 +20,10 @@ from llmgw.core.chat import (
     ToolResult,
 )
 from llmgw.core.errors import InvalidRequest, UnsupportedOperation
+from llmgw.dialects.gemini_signatures import is_gemini
 from llmgw.dialects.openai_chat_thoughts import render_details
 from llmgw.dialects.openai_chat_vendors import CONTENT, DETAILS, Vendor
+from llmgw.dialects.openai_responses_signatures import unpack
 
 _FORMATS = {"audio/mpeg": "mp3", "audio/mp3": "mp3", "audio/x-wav": "wav", "audio/wave": "wav"}
 _SHORT_ID = re.compile("[A-Za-z0-9]{9}")
@@ -90,11 +92,24 @@ class _Writer:
         text = "".join(thought.text for thought in thoughts)
         if member == DETAILS:
             said: dict[str, object] = {"reasoning": text} if text else {}
-            return said | {DETAILS: render_details(thoughts, claude=True)}
+            return said | {DETAILS: render_details(self._provable(thoughts), claude=True)}
         if member is None or not text:
             self.dropped.add("thinking")
             return {}
         return {} if member == CONTENT else {member: text}
+
+    def _provable(self, thoughts: list[Thinking]) -> list[Thinking]:
+        """The thoughts without what only Gemini's or OpenAI's own API can check."""
+        kept = []
+        for thought in thoughts:
+            proof = thought.redacted if thought.redacted is not None else thought.signature
+            if not is_gemini(proof) and unpack(proof) is None:
+                kept.append(thought)
+                continue
+            self.dropped.add("signature")
+            if thought.text:
+                kept.append(Thinking(thought.text))
+        return kept
 
     def user(self, message: Message, at: str) -> list[dict[str, object]]:
         """A tool's message for each result, then the user's own."""

@@ -50,6 +50,9 @@ COMPATIBLE = Vendor()
 """A service that nothing is known of."""
 
 VENDORS: dict[str, Vendor] = {
+    "azure": OPENAI,
+    # before api-version 2024-09-01-preview
+    "azure_older": Vendor(stream_options=False, own=True),
     "deepseek": Vendor(reasoning=THINKING, thoughts="reasoning_content"),
     "fireworks": Vendor(thoughts="reasoning_content", top_k=True),
     "groq": Vendor(cap="max_completion_tokens", thoughts="reasoning"),

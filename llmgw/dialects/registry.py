@@ -8,14 +8,17 @@ from typing import cast
 
 from llmgw.core.operation import Endpoint, Operation
 from llmgw.core.target import Target
-from llmgw.dialects.base import Dialect
-from llmgw.dialects.endpoints import ANTHROPIC, GEMINI, OPENAI
+from llmgw.dialects.base import Dialect, UpstreamFailure
+from llmgw.dialects.endpoints import ANTHROPIC, BEDROCK, COHERE, GEMINI, OLLAMA, OLLAMA_GENERATE, OPENAI
 
 _MODULES: dict[tuple[str, Operation], str] = {
     (OPENAI, Operation.CHAT): "llmgw.dialects.openai_chat",
     (OPENAI, Operation.RESPONSES): "llmgw.dialects.openai_responses",
     (ANTHROPIC, Operation.CHAT): "llmgw.dialects.anthropic",
+    (BEDROCK, Operation.CHAT): "llmgw.dialects.bedrock_converse",
+    (COHERE, Operation.CHAT): "llmgw.dialects.cohere",
     (GEMINI, Operation.CHAT): "llmgw.dialects.gemini",
+    (OLLAMA, Operation.CHAT): "llmgw.dialects.ollama",
 }
 
 
@@ -26,6 +29,8 @@ def is_translated(endpoint: Endpoint) -> bool:
 
 def client_dialect(endpoint: Endpoint) -> Dialect:
     """What is spoken at one of our endpoints."""
+    if endpoint is OLLAMA_GENERATE:
+        return cast("Dialect", import_module(_MODULES[OLLAMA, Operation.CHAT]).GENERATE)
     return _dialect(endpoint.dialect, endpoint.operation)
 
 
@@ -35,6 +40,13 @@ def target_dialect(endpoint: Endpoint, target: Target) -> Dialect:
         module = import_module(_MODULES[OPENAI, Operation.CHAT])
         return cast("Dialect", module.dialect_for(target.vendor))
     return _dialect(endpoint.dialect, endpoint.operation)
+
+
+def target_failure(endpoint: Endpoint, target: Target, status: int, body: bytes) -> UpstreamFailure:
+    """An upstream's error at one of its endpoints, whatever is done there. Never raises."""
+    if is_translated(endpoint):
+        return target_dialect(endpoint, target).parse_failure(status, body)
+    return _dialect(OPENAI, Operation.CHAT).parse_failure(status, body)
 
 
 @cache

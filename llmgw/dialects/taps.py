@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from llmgw.core.operation import Endpoint
 from llmgw.core.usage import Usage
-from llmgw.dialects.endpoints import ANTHROPIC, GEMINI, OPENAI
+from llmgw.dialects.endpoints import ANTHROPIC, GEMINI, OLLAMA, OPENAI
 from llmgw.dialects.usage_taps import BodyTap, StreamTap
 
 
@@ -52,6 +52,7 @@ class StreamedTap(Tap, Protocol):
 _TAPS = {
     ANTHROPIC: ("llmgw.dialects.anthropic_tap", "AnthropicBodyTap", "AnthropicStreamTap"),
     GEMINI: ("llmgw.dialects.gemini_tap", "GeminiBodyTap", "GeminiStreamTap"),
+    OLLAMA: ("llmgw.dialects.ollama_tap", "OllamaBodyTap", "OllamaStreamTap"),
 }
 """Of the dialects but OpenAI's, which is always at hand."""
 

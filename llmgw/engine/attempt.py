@@ -2,37 +2,62 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 from llmgw.core.errors import (
     ClientGone,
     GatewayError,
     NotFound,
     Unavailable,
+    UnsupportedOperation,
     UpstreamError,
     UpstreamMalformed,
 )
 from llmgw.core.exchange import Exchange
 from llmgw.core.record import Opened
+from llmgw.core.reply import Reply
+from llmgw.dialects.base import OVERLOADED, RATE_LIMIT, UpstreamFailure
+from llmgw.dialects.registry import target_failure
 from llmgw.dialects.taps import Tap
 from llmgw.engine.convert import upstream_body
-from llmgw.engine.crossing import Crossing, crossing
+from llmgw.engine.crossing import Crossing, crossing, error_of
 from llmgw.engine.plan import Lane, Plan
 from llmgw.engine.relay import Relay, read_body
 from llmgw.engine.road import Road
 from llmgw.engine.settle import price
 from llmgw.engine.strand import Pause
 from llmgw.ports.client import Client
-from llmgw.ports.transport import UpstreamRequest
+from llmgw.ports.transport import Timeouts, UpstreamRequest
 from llmgw.tokens.need import input_tokens
+from llmgw.tokens.unit_prices import UnitPrices
 
 _CREDENTIAL_REFUSED = frozenset({401, 403})
 
 
-async def attempt(ex: Exchange, plan: Plan, lane: Lane, client: Client, road: Road) -> Tap | None:
+class TurnedDown(Exception):
+    """An upstream's own refusal, of which the client has heard nothing yet.
+
+    failure: as the dialect reads it. wait_s: how long the upstream asks to be spared, if it does.
+    told: what the client gets if this is the end: an error of ours, or the upstream's own words.
+    """
+
+    def __init__(self, failure: UpstreamFailure, wait_s: float | None, told: GatewayError | Reply) -> None:
+        super().__init__(failure.code)
+        self.failure = failure
+        self.wait_s = wait_s
+        self.told = told
+
+
+async def attempt(
+    ex: Exchange, plan: Plan, lane: Lane, client: Client, road: Road, timeouts: Timeouts
+) -> Tap | None:
     """Send the request to `lane` and the answer to the client.
 
-    Returns what the answer carried. Raises GatewayError when nothing has reached the client.
+    Returns what the answer carried. Raises GatewayError and TurnedDown when nothing has reached
+    the client.
     """
     endpoint = ex.endpoint
+    ex.hide_usage = False
     head = (
         lane.head(endpoint)
         if ex.form is None
@@ -50,17 +75,26 @@ async def attempt(ex: Exchange, plan: Plan, lane: Lane, client: Client, road: Ro
         if head is None or across is None:
             raise NotFound(f"model '{ex.model}' does not serve {endpoint.path}")
         body = across.body(ex, lane)
+        if across.dropped and plan.refuses_loss:
+            raise UnsupportedOperation(
+                f"the target of model '{plan.model}' cannot be told {', '.join(across.dropped)}",
+                param=across.dropped[0],
+            )
+    if lane.provider.signer is not None:
+        head = lane.provider.signer.sign(head, body)
     ex.target = lane.target
+    _take_prices(ex, lane, road)
     if not ex.opened:
         unwritten = await _open_in_journal(ex, plan, lane, road)
         if unwritten is not None:
             ex.opened = False
             raise Unavailable("the usage journal cannot be written", detail=str(unwritten), retry_after_s=5)
-    relay = Relay(ex, lane, client, road, plan.timeouts.idle_s, across)
+    relay = Relay(ex, lane, client, road, timeouts.idle_s, across)
     try:
         ex.attempts += 1
-        ex.dispatched = road.loop.time()
-        request = UpstreamRequest(lane.provider.origin, head, body, plan.timeouts, ex.streamed)
+        if ex.dispatched is None:
+            ex.dispatched = road.loop.time()
+        request = UpstreamRequest(lane.provider.origin, head, body, timeouts, ex.streamed)
         await relay.begin(lane.transport.send(request, relay))
     except UpstreamError:
         raise
@@ -93,10 +127,9 @@ def _finish(ex: Exchange, lane: Lane, relay: Relay, client: Client, road: Road) 
     if relay.started:
         ex.outcome = relay.outcome
         return None
-    ex.status = relay.status
     if relay.status >= 400:
-        _refuse(ex, lane, relay, client)
-        return None
+        raise _turned_down(ex, lane, relay)
+    ex.status = relay.status
     body = read_body(relay)
     _take(ex, body, whole=True)
     if ex.usage is not None:
@@ -109,22 +142,43 @@ def _finish(ex: Exchange, lane: Lane, relay: Relay, client: Client, road: Road) 
     return body
 
 
-def _refuse(ex: Exchange, lane: Lane, relay: Relay, client: Client) -> None:
-    """Pass on the upstream's own refusal, unless it is about us rather than about the caller."""
+def _turned_down(ex: Exchange, lane: Lane, relay: Relay) -> TurnedDown:
+    """The upstream's refusal: passed on as it came, unless it is about us rather than about the caller."""
+    status = relay.status
     if relay.across is not None:
-        raise relay.across.failure(relay.status, relay.body)
-    if relay.status in _CREDENTIAL_REFUSED:
+        failure = relay.across.read_failure(status, relay.body)
+        error = error_of(failure)
+        if relay.wait_s is not None and failure.code in (RATE_LIMIT, OVERLOADED):
+            error.retry_after_s = ceil(relay.wait_s)
+        return TurnedDown(failure, relay.wait_s, error)
+    told: GatewayError | Reply
+    failure = target_failure(ex.endpoint, lane.target, status, relay.body)
+    if status in _CREDENTIAL_REFUSED:
         # Its body may show a part of the gateway's own credential.
-        raise UpstreamError(
+        told = UpstreamError(
             "the provider refused the gateway's credential",
             phase="first byte",
-            detail=f"status {relay.status} from provider {lane.target.provider}",
+            detail=f"status {status} from provider {lane.target.provider}",
         )
-    if relay.status >= 500 and not relay.content_type.lower().startswith(b"application/json"):
+    elif status >= 500 and not relay.content_type.lower().startswith(b"application/json"):
         # A proxy's error page, not the provider's word.
-        raise UpstreamMalformed(f"the provider answered with status {relay.status}")
-    ex.outcome = "refused" if relay.status < 500 else "upstream_error"
-    client.send(relay.status, relay.head(), relay.body)
+        told = UpstreamMalformed(f"the provider answered with status {status}")
+    else:
+        head = relay.head()
+        if relay.wait_s is not None:
+            head += b"retry-after: %d\r\n" % ceil(relay.wait_s)
+        told = Reply(status, head, relay.body)
+    return TurnedDown(failure, relay.wait_s, told)
+
+
+def _take_prices(ex: Exchange, lane: Lane, road: Road) -> None:
+    """What the cost will be made with, should this target answer."""
+    principal = ex.principal
+    assert principal is not None
+    target = lane.target
+    ex.unit_prices = road.prices(principal.tenant).unit_prices(
+        target.provider, target.kind, target.vendor, target.model, base_url=target.base_url
+    )
 
 
 def _open_in_journal(ex: Exchange, plan: Plan, lane: Lane, road: Road) -> Pause:
@@ -132,10 +186,7 @@ def _open_in_journal(ex: Exchange, plan: Plan, lane: Lane, road: Road) -> Pause:
     principal = ex.principal
     assert principal is not None
     target = lane.target
-    prices = road.prices(principal.tenant).unit_prices(
-        target.provider, target.kind, target.vendor, target.model, base_url=target.base_url
-    )
-    ex.unit_prices = prices
+    prices = ex.unit_prices
     if not ex.at_ns:
         ex.at_ns = road.clock.utc_ns()
     ex.opened = True
@@ -156,7 +207,7 @@ def _open_in_journal(ex: Exchange, plan: Plan, lane: Lane, road: Road) -> Pause:
             ex.streamed,
             ex.generation,
             input_tokens(ex),
-            prices.as_text() if prices is not None else None,
+            prices.as_text() if isinstance(prices, UnitPrices) else None,
             ex.client_request_id,
         ),
         written.wake,

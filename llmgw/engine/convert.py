@@ -24,11 +24,12 @@ def upstream_body(ex: Exchange, lane: Lane) -> bytes:
     envelope = ex.envelope
     if envelope is None:
         assert ex.form is not None
-        if ex.model == lane.target.model:
+        if ex.model == lane.target.model and ex.route is None:
             return ex.body
         return ex.form.spliced({"model": lane.target.model})
     edits: dict[str, bytes] = {}
-    if ex.model != lane.target.model and ex.endpoint.dialect != GEMINI:
+    # A route may have set another model than the body says.
+    if (ex.model != lane.target.model or ex.route is not None) and ex.endpoint.dialect != GEMINI:
         edits["model"] = lane.model_json
     if ex.clamp is not None and ex.endpoint.dialect != GEMINI:
         edits[_cap_name(ex, lane)] = b"%d" % ex.clamp
@@ -44,7 +45,9 @@ def _cap_name(ex: Exchange, lane: Lane) -> str:
     """The member that caps the answer. OpenAI's newer models refuse the old name, others know no other."""
     if ex.endpoint.operation is Operation.RESPONSES:
         return "max_output_tokens"
-    if ex.endpoint.operation is Operation.CHAT and lane.target.kind == "openai":
+    if ex.endpoint.operation is Operation.CHAT and (
+        lane.target.kind == "openai" or lane.target.vendor == "azure"
+    ):
         return "max_completion_tokens"
     return "max_tokens"
 

@@ -94,15 +94,15 @@ class Crossing:
     def whole(self, body: bytes) -> TranslatedBody:
         """The target's whole answer as the client's. Raises UpstreamMalformed."""
         try:
-            return TranslatedBody(body, self._upstream, self._client, self._model)
+            return TranslatedBody(body, self._upstream, self._client, self._model, self._request)
         except ValueError as error:
             raise UpstreamMalformed(
                 "the provider answered with something that is not an answer", phase="body", detail=str(error)
             ) from None
 
-    def failure(self, status: int, body: bytes) -> GatewayError:
-        """The target's error as ours, so that it is told in the client's dialect."""
-        return error_of(self._upstream.parse_failure(status, body))
+    def read_failure(self, status: int, body: bytes) -> UpstreamFailure:
+        """The target's error, read."""
+        return self._upstream.parse_failure(status, body)
 
 
 def crossing(ex: Exchange, lane: Lane) -> Crossing | None:

@@ -23,6 +23,7 @@ class Generation:
     models: the public names that a principal may use, sorted.
     unproved: counts a request that nobody is known to have sent. Raises LimitExceeded.
     elsewhere: the limits of a known caller's requests that are for no model.
+    prefixes: what routes take off paths, the longest first.
     """
 
     name: str
@@ -32,3 +33,4 @@ class Generation:
     models: Callable[[Principal], list[str]]
     unproved: Callable[[Exchange], None]
     elsewhere: Policy
+    prefixes: tuple[bytes, ...] = ()

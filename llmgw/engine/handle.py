@@ -8,9 +8,9 @@ from llmgw.core.reply import Reply
 from llmgw.dialects.failures import error_reply
 from llmgw.dialects.taps import Tap
 from llmgw.engine.admit import admit
-from llmgw.engine.attempt import attempt
 from llmgw.engine.body import OFF_LOOP_BYTES, open_body
 from llmgw.engine.count import count
+from llmgw.engine.forward import forward
 from llmgw.engine.generation import Generation
 from llmgw.engine.road import Road
 from llmgw.engine.settle import blame, is_uncounted, settle
@@ -38,7 +38,7 @@ async def handle(ex: Exchange, generation: Generation, client: Client, road: Roa
             if reply is not None and not isinstance(reply, Reply):
                 reply = await reply
         if reply is None:
-            delivered = await attempt(ex, plan, plan.lanes[0], client, road)
+            delivered = await forward(ex, plan, client, road)
         else:
             ex.status = reply.status
             client.send(reply.status, reply.head, reply.body)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import msgspec
 
+from llmgw.core.exchange import Exchange
 from llmgw.core.operation import Endpoint
 from llmgw.core.target import Target
+from llmgw.engine.health import Credential, Health
 from llmgw.ports.policy import Policy
 from llmgw.ports.provider import Provider
 from llmgw.ports.transport import Timeouts, Transport
@@ -21,6 +24,7 @@ class Lane:
 
     reply_head: the header lines of ours that every answer from here carries.
     owned: the provider is the tenant's own, so state kept upstream is the tenant's too.
+    health: what is known of the target. weight: its share, for strategies that spread requests.
     """
 
     target: Target
@@ -29,7 +33,14 @@ class Lane:
     model_json: bytes
     reply_head: bytes
     owned: bool
+    health: Health
+    weight: int
     _heads: dict[Endpoint, bytes | None] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Names the target."""
+        return f"{self.target.provider}/{self.target.model}"
 
     def head(self, endpoint: Endpoint) -> bytes | None:
         """Request line and headers of a JSON request to `endpoint`; None when not served."""
@@ -40,19 +51,57 @@ class Lane:
             return head
 
 
+@dataclass(frozen=True, slots=True)
+class RetryRules:
+    """attempts: the most calls for one request. base_s, max_s: waits before the same target is asked again.
+    budget: the share of requests under way that may be repeating a call."""
+
+    attempts: int = 3
+    base_s: float = 0.25
+    max_s: float = 5.0
+    budget: float = 0.2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fallback:
+    """on: `error`, `rate_limit`, `context_length`, `content_filter`.
+    plan: the other model's, None where the tenant may not use it."""
+
+    model: str
+    on: frozenset[str]
+    plan: Callable[[], Plan | None]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """For one model as one tenant sees it: what to ask of a request, and where it goes."""
+    """For one model as one tenant sees it: what to ask of a request, and where it goes.
+
+    sticky: what keeps a request at one target, None where nothing does.
+    refuses_loss: a request that a target's dialect cannot express whole is refused.
+    """
 
     model: str
     policies: tuple[Policy, ...]
     lanes: tuple[Lane, ...]
     timeouts: Timeouts
     route: str | None = None
+    strategy: str = "priority"
+    sticky: Callable[[Exchange], str | None] | None = None
+    retry: RetryRules = RetryRules()
+    fallbacks: tuple[Fallback, ...] = ()
+    refuses_loss: bool = False
 
 
 def lane(
-    target: Target, provider: Provider, transport: Transport, *, model: str, generation: str, owned: bool
+    target: Target,
+    provider: Provider,
+    transport: Transport,
+    *,
+    model: str,
+    generation: str,
+    owned: bool,
+    health: Health | None = None,
+    weight: int = 1,
 ) -> Lane:
     """A lane for the public name `model` in the configuration `generation`."""
     public = model.encode("ascii", "replace").replace(b"\r", b"?").replace(b"\n", b"?")
@@ -63,4 +112,13 @@ def lane(
         b"x-llmgw-model: " + public + b"\r\n"
         b"x-llmgw-config: " + generation.encode() + b"\r\n"
     )
-    return Lane(target, provider, transport, msgspec.json.encode(target.model), reply_head, owned)
+    return Lane(
+        target,
+        provider,
+        transport,
+        msgspec.json.encode(target.model),
+        reply_head,
+        owned,
+        health or Health(None, Credential()),
+        weight,
+    )

@@ -19,6 +19,7 @@ from llmgw.core.errors import (
     UpstreamTimeout,
 )
 from llmgw.core.exchange import Exchange
+from llmgw.dialects.endpoints import OLLAMA
 from llmgw.dialects.failures import error_event
 from llmgw.dialects.taps import StreamedTap, WholeTap, body_tap, stream_tap
 from llmgw.dialects.translation import TranslatedStream
@@ -28,10 +29,13 @@ from llmgw.engine.road import Road
 from llmgw.engine.strand import Pause
 from llmgw.ports.client import Client
 from llmgw.ports.transport import Call, Headers
+from llmgw.wire.headers import wait_s
 
 _MAX_ERROR_BODY = 256 * 1024
 _MAX_EVENT = 1024 * 1024
 _STREAM = b"text/event-stream"
+_LINES = b"application/x-ndjson"
+_FRAMES = b"application/vnd.amazon.eventstream"
 _JSON = b"application/json"
 
 
@@ -43,6 +47,7 @@ class Relay:
     body: the whole answer, for a JSON document or an error.
     tap: what reads the usage beside a stream.
     across: what translates, for a target of another dialect.
+    wait_s: how long an upstream that refused asks to be spared.
     """
 
     __slots__ = (
@@ -64,6 +69,7 @@ class Relay:
         "status",
         "stream",
         "tap",
+        "wait_s",
     )
 
     def __init__(
@@ -87,6 +93,7 @@ class Relay:
         self.tap: StreamedTap | None = None
         self.across = across
         self.outcome = "ok"
+        self.wait_s: float | None = None
 
     @property
     def dialect(self) -> str:
@@ -95,8 +102,11 @@ class Relay:
 
     def head(self) -> bytes:
         """The header lines of the answer."""
-        head = reply_head(self._ex, self._lane, self.content_type)
-        return head if self.across is None else head + self.across.head
+        across = self.across
+        if across is None:
+            return reply_head(self._ex, self._lane, self.content_type)
+        kind = self.content_type if not self.stream else _LINES if self.dialect == OLLAMA else _STREAM
+        return reply_head(self._ex, self._lane, kind) + across.head
 
     def begin(self, call: Call) -> Pause:
         """Take charge of `call`. The pause ends when its answer has; it raises UpstreamError."""
@@ -134,14 +144,16 @@ class Relay:
         for name, value in headers:
             if name == b"content-type":
                 self.content_type = value
-        kind = self.content_type[:17].lower()
+        kind = self.content_type.partition(b";")[0].strip().lower()
         if 300 <= status < 400 or status < 200:
             self._reject(
                 UpstreamMalformed(f"the provider answered with status {status}, which is not an answer")
             )
         elif status >= 400 or kind.startswith(_JSON):
             self._pieces = []
-        elif kind == _STREAM:
+            if status >= 400:
+                self.wait_s = wait_s(headers)
+        elif self._is_stream(kind):
             self.stream = True
             self.tap = (
                 stream_tap(self._ex.endpoint, self._ex.hide_usage)
@@ -211,6 +223,12 @@ class Relay:
             self._ended.wake()
             return
         self._break_off(error)
+
+    def _is_stream(self, kind: bytes) -> bool:
+        """Whether an answer of this media type is a stream that the tap can read."""
+        if self.across is not None:
+            return kind in (_STREAM, _LINES, _FRAMES)
+        return kind == (_LINES if self.dialect == OLLAMA else _STREAM)
 
     def _still_moves(self, data: bytes) -> bool:
         """Whether a stream of comments, which keep a connection open, has not gone on for too long.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from llmgw.core.clock import Clock
 from llmgw.dialects.taps import StreamedTap
+from llmgw.engine.repeats import Repeats
 from llmgw.ports.stores import Journal
 from llmgw.ports.telemetry import Meter, RequestLog
 from llmgw.tokens.prices import PriceTable
@@ -20,6 +21,7 @@ class Road:
     prices: what tokens cost, for a tenant.
     clock: the time of day that requests are admitted at.
     streams: what is being streamed now, by request id, for the journal's progress entries.
+    repeats: how many requests are repeating a call.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -29,3 +31,4 @@ class Road:
     prices: Callable[[str], PriceTable]
     clock: Clock
     streams: dict[str, StreamedTap] = field(default_factory=dict)
+    repeats: Repeats = field(default_factory=Repeats)

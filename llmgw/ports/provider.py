@@ -11,6 +11,13 @@ from llmgw.core.operation import Endpoint
 from llmgw.ports.transport import Origin, Transport
 
 
+class Signer(Protocol):
+    """Proves requests one by one, where the proof depends on the body and the time."""
+
+    def sign(self, head: bytes, body: bytes) -> bytes:
+        """`head` with the header lines that prove it and `body`, good for a few minutes."""
+
+
 class Provider(Protocol):
     """One configured upstream account.
 
@@ -18,6 +25,7 @@ class Provider(Protocol):
     transport: how to reach it, None for the shared upstream client.
     forwards: names of the client's header fields, in lower case, that go on to it where it is asked
         in the client's own dialect.
+    signer: what each request is signed by before it is sent, None where the head says it all.
     """
 
     name: str
@@ -26,6 +34,7 @@ class Provider(Protocol):
     origin: Origin
     transport: Transport | None
     forwards: tuple[bytes, ...]
+    signer: Signer | None
 
     def head(self, endpoint: Endpoint, model: str, content_type: bytes) -> bytes | None:
         """Request line and headers for an endpoint of the provider's own dialect.

@@ -2,8 +2,13 @@
 
 CLASSES: dict[str, str] = {
     "anthropic": "llmgw.providers.anthropic:Anthropic",
+    "azure_openai": "llmgw.providers.azure_openai:AzureOpenAI",
+    "bedrock": "llmgw.providers.bedrock:Bedrock",
+    "cohere": "llmgw.providers.cohere:Cohere",
     "echo": "llmgw.providers.echo:Echo",
     "gemini": "llmgw.providers.gemini:Gemini",
+    "mistral": "llmgw.providers.mistral:Mistral",
+    "ollama": "llmgw.providers.ollama:Ollama",
     "openai": "llmgw.providers.openai:OpenAI",
     "openai_compatible": "llmgw.providers.openai_compatible:OpenAICompatible",
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 from llmgw.config.providers import Anthropic as Settings
 from llmgw.core.operation import Endpoint
 from llmgw.dialects.endpoints import ANTHROPIC, MESSAGES
+from llmgw.ports.provider import Signer
 from llmgw.ports.transport import Transport
 from llmgw.providers.base import origin, request_head
 
@@ -22,6 +23,7 @@ class Anthropic:
     vendor: str | None = None
     transport: Transport | None = None
     forwards: tuple[bytes, ...] = (b"anthropic-beta",)
+    signer: Signer | None = None
 
     def __init__(self, name: str, settings: Settings, api_key: str | None) -> None:
         self.name = name

@@ -15,6 +15,7 @@ from llmgw.config.providers import Echo as Settings
 from llmgw.core.errors import UpstreamBroken
 from llmgw.core.operation import Endpoint, Operation
 from llmgw.dialects.endpoints import CHAT_COMPLETIONS, ENDPOINTS, OPENAI
+from llmgw.ports.provider import Signer
 from llmgw.ports.transport import Call, Origin, Sink, UpstreamRequest
 from llmgw.providers import echo_answers as answers
 from llmgw.providers import echo_responses as responses
@@ -58,6 +59,7 @@ class Echo:
         self.origin = Origin("echo", name, 0)
         self.transport = EchoTransport(settings)
         self.forwards: tuple[bytes, ...] = ()
+        self.signer: Signer | None = None
 
     def head(self, endpoint: Endpoint, model: str, content_type: bytes) -> bytes | None:
         if endpoint.dialect != OPENAI:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from llmgw.config.providers import Gemini as Settings
 from llmgw.core.operation import Endpoint
 from llmgw.dialects.endpoints import GEMINI, GENERATE, STREAM_GENERATE
+from llmgw.ports.provider import Signer
 from llmgw.ports.transport import Transport
 from llmgw.providers.base import origin, request_head
 
@@ -23,6 +24,7 @@ class Gemini:
     vendor: str | None = None
     transport: Transport | None = None
     forwards: tuple[bytes, ...] = ()
+    signer: Signer | None = None
 
     def __init__(self, name: str, settings: Settings, api_key: str | None) -> None:
         self.name = name

@@ -8,6 +8,7 @@ from __future__ import annotations
 from llmgw.config.providers import OpenAI as Settings
 from llmgw.core.operation import Endpoint
 from llmgw.dialects.endpoints import CHAT_COMPLETIONS, OPENAI
+from llmgw.ports.provider import Signer
 from llmgw.ports.transport import Transport
 from llmgw.providers.base import origin, request_head
 
@@ -19,6 +20,7 @@ class OpenAI:
     vendor: str | None = None
     transport: Transport | None = None
     forwards: tuple[bytes, ...] = ()
+    signer: Signer | None = None
 
     def __init__(self, name: str, settings: Settings, api_key: str | None) -> None:
         self.name = name

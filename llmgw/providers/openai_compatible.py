@@ -6,6 +6,7 @@ from llmgw.config.providers import OpenAICompatible as Settings
 from llmgw.config.vendors import VENDORS
 from llmgw.core.operation import Endpoint
 from llmgw.dialects.endpoints import CHAT_COMPLETIONS, OPENAI
+from llmgw.ports.provider import Signer
 from llmgw.ports.transport import Transport
 from llmgw.providers.base import origin, request_head
 
@@ -16,6 +17,7 @@ class OpenAICompatible:
     kind = "openai_compatible"
     transport: Transport | None = None
     forwards: tuple[bytes, ...] = ()
+    signer: Signer | None = None
 
     def __init__(self, name: str, settings: Settings, api_key: str | None) -> None:
         self.name = name

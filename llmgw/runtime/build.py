@@ -18,6 +18,7 @@ from llmgw.core.api_key import parse_digest
 from llmgw.core.clock import Clock
 from llmgw.core.principal import Principal
 from llmgw.engine.generation import Generation
+from llmgw.engine.health import Healths
 from llmgw.engine.road import Road
 from llmgw.policies.authenticate import Authenticate
 from llmgw.policies.hosts import Hosts
@@ -52,6 +53,7 @@ class Resources:
     clock: Clock
     counters: CounterStore
     alerter: Alerter
+    healths: Healths
 
     async def close(self) -> None:
         await self.transport.close()
@@ -77,6 +79,7 @@ def open_resources(
         clock,
         counters,
         alerter,
+        Healths(),
     )
 
 
@@ -99,6 +102,7 @@ def build_generation(document: Document, resources: Resources) -> Generation:
         resources.known_responses,
         limits,
         PriceTables(document),
+        resources.healths,
     )
     authenticators: tuple[Authenticator, ...] = (resources.keys,) if document.auth.api_key.enabled else ()
     anonymous = document.auth.anonymous
@@ -118,6 +122,7 @@ def build_generation(document: Document, resources: Resources) -> Generation:
         plans.models,
         unproved.admit,
         limits.rate_limit(None, None, None),
+        plans.prefixes,
     )
 
 

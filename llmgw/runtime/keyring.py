@@ -32,6 +32,7 @@ class Keyring:
         self._store = store
         self._declared = list(declared)
         self._trouble = trouble
+        self._issued: list[KeyEntry] = []
         self._seq: int | None = None
         self._failing = False
 
@@ -39,8 +40,14 @@ class Keyring:
         """Load the keys if they changed. Raises what the store raises."""
         if self._seq is not None and await self._store.changed_seq() == self._seq:
             return
-        self._seq, issued = await self._store.load()
-        self._keys.replace([*issued, *self._declared])
+        self._seq, self._issued = await self._store.load()
+        self._keys.replace([*self._issued, *self._declared])
+
+    def declare(self, declared: Sequence[KeyEntry]) -> None:
+        """Know the keys of another configuration instead. Proved keys stay proved when nothing changed."""
+        if list(declared) != self._declared:
+            self._declared = list(declared)
+            self._keys.replace([*self._issued, *self._declared])
 
     async def watch(self) -> None:
         """Refresh for ever."""

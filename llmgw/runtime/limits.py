@@ -97,7 +97,7 @@ class Limits:
         far: list[Claim] = []
         by_address: list[Rule] = []
         by_caller: list[Rule] = []
-        rules = self._document.limit_rules(principal.tenant, principal.user, principal.key_id)
+        rules = self._document.limit_rules(principal.tenant, principal.user, principal.key_id, route)
         for level, scope, rule in _named(rules):
             if level == "per_ip":
                 by_address.append(rule)

@@ -55,9 +55,12 @@ class Counting:
         return self.alerts or NullAlerter()
 
     def watch(self, document: Document, events: Events, meter: PrometheusMeter) -> None:
-        """Tell of thresholds from now on, and of the counters at each scrape."""
+        """Tell of thresholds from now on, and of the counters at each scrape.
+
+        Called with each generation. The webhook is the one of the first that had a threshold.
+        """
         meter.gauge("llmgw_limit_counters", "Counters of limits and quotas.", self.counters.counted)
-        if not any(rule.alert_at for rule in document.all_quota_rules()):
+        if self.alerts is not None or not any(rule.alert_at for rule in document.all_quota_rules()):
             return
         webhook = document.alerts.webhook
         self._store = SqlAlertStore(document.storage.url)

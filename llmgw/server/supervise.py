@@ -6,227 +6,44 @@ file, and no secret stands in a command line, in the environment or on disk. It 
 process does, so a worker notices at once that its supervisor is gone, and the other way round.
 
 Promise: while the supervisor lives, each place has a worker or will soon have one. What a worker
-counted is kept when it dies, but for the last second. SIGINT and SIGTERM do nothing to a worker,
+counted is kept when it dies, but for the last second. SIGINT, SIGTERM and SIGHUP do nothing to it,
 since a terminal and systemd send them to the whole group: workers go when the supervisor says so.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import pickle
-import signal
 import socket
-import subprocess
-import sys
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, Generic, Self, TypeVar
-
-import msgspec
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from llmgw import __version__
 from llmgw.config.document import Document
+from llmgw.server.channel import Adopt, Begin, News, Ready, Told
 from llmgw.server.drain import Departure
-from llmgw.server.listeners import share
+from llmgw.server.worker_process import Worker
 from llmgw.telemetry.events import Events
-from llmgw.telemetry.metrics import HostProcesses, Tally, WorkerMeters
-
-PROGRAM = "llmgw.server.serve"
-"""Run with `-m`: place, number of places, and the inherited sockets of the listener and the channel."""
+from llmgw.telemetry.metrics import HostProcesses, WorkerMeters
 
 _START_WITHIN_S = 60.0
 _SHORT_LIFE_S = 5.0
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0
 _ANSWER_WITHIN_S = 0.25
-_EXIT_WITHIN_S = 10.0
+_ADOPT_WITHIN_S = 5.0
+_LOOK_S = 1.0
+_SILENT_LOOKS = 10
+"""Workers tell something each second: one that has not for so many looks is stuck."""
 _HURRY_WITHIN_S = 15.0
-_BACKLOG_BYTES = 1 << 20
-_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 
 class NoWorker(Exception):
     """No worker came up. The message says why."""
 
 
-class Begin(msgspec.Struct, frozen=True, tag=True):
-    """To a worker: serve this. version: the supervisor's."""
-
-    version: str
-    document: bytes
-
-
-class Ask(msgspec.Struct, frozen=True, tag=True):
-    """To a worker: tell what you counted, now."""
-
-
-class Leave(msgspec.Struct, frozen=True, tag=True):
-    """To a worker: end, in good order the first time."""
-
-    patient: bool
-
-
-class Ready(msgspec.Struct, frozen=True, tag=True):
-    """From a worker: it accepts requests."""
-
-
-class Failed(msgspec.Struct, frozen=True, tag=True):
-    """From a worker: it cannot start, and why."""
-
-    message: str
-
-
-class Told(msgspec.Struct, frozen=True, tag=True):
-    """From a worker: what it counted since it last told. asked: as the answer to `Ask`."""
-
-    tally: Tally
-    asked: bool = False
-
-
-Order = Begin | Ask | Leave
-News = Ready | Failed | Told
-_Kind = TypeVar("_Kind")
-_encode = msgspec.msgpack.Encoder().encode
-
-
-class Channel(Generic[_Kind]):
-    """Whole messages over one socket."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kind: Any) -> None:
-        self._reader = reader
-        self._writer = writer
-        # Any: a union of messages is no type to mypy.
-        self._decode: Callable[[bytes], _Kind] = msgspec.msgpack.Decoder(kind).decode
-
-    @classmethod
-    async def over(cls, sock: socket.socket, kind: Any) -> Self:
-        """kind: what is received."""
-        sock.setblocking(False)
-        reader, writer = await asyncio.open_unix_connection(sock=sock)
-        return cls(reader, writer, kind)
-
-    @property
-    def clogged(self) -> bool:
-        """Whether the other side has not read for long."""
-        return self._writer.transport.get_write_buffer_size() > _BACKLOG_BYTES
-
-    def send(self, message: Order | News) -> None:
-        """Have it sent; nothing happens when the other side is gone."""
-        if not self._writer.is_closing():
-            data = _encode(message)
-            self._writer.write(len(data).to_bytes(4, "big") + data)
-
-    async def receive(self) -> _Kind | None:
-        """The next message, None at the end."""
-        try:
-            size = int.from_bytes(await self._reader.readexactly(4), "big")
-            return self._decode(await self._reader.readexactly(size))
-        except (asyncio.IncompleteReadError, OSError, msgspec.MsgspecError):
-            # What cannot be read any more has ended, whoever's fault it is.
-            return None
-
-    async def close(self) -> None:
-        """Send what is left, and end."""
-        self._writer.close()
-        try:
-            await self._writer.wait_closed()
-        except OSError:
-            # The other side went first, which is as good an end.
-            return
-
-
-class Worker:
-    """One process, from its start to its end.
-
-    ready: whether it accepts requests. failure: why it could not start, if it said so.
-    code: after its end, as `subprocess` has it. cpu_s: the same.
-    """
-
-    def __init__(self, index: int, of: int, reserved: socket.socket) -> None:
-        """Start the process, which then waits for its document. Raises OSError."""
-        self.index = index
-        self.ready = False
-        self.failure: str | None = None
-        self.code: int | None = None
-        self.cpu_s = 0.0
-        self.under_way = 0
-        self._leaving = False
-        self._channel: Channel[News] | None = None
-        self._answer: asyncio.Future[None] | None = None
-        self._sock, theirs = socket.socketpair()
-        try:
-            with theirs, share(reserved) as data, _held_signals():
-                fds = (data.fileno(), theirs.fileno())
-                self._process = subprocess.Popen(  # noqa: S603 - our own module
-                    [sys.executable, "-m", PROGRAM, str(index), str(of), *map(str, fds)],
-                    stdin=subprocess.DEVNULL,
-                    pass_fds=fds,
-                )
-        except OSError:
-            self._sock.close()
-            raise
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    async def run(self, begin: Begin, heard: Callable[[Worker, News], None]) -> None:
-        """Have it serve until it ends."""
-        self._channel = await Channel[News].over(self._sock, News)
-        if not self._leaving:
-            self._channel.send(begin)
-            while (news := await self._channel.receive()) is not None:
-                if type(news) is Ready:
-                    self.ready = True
-                elif type(news) is Failed:
-                    self.failure = news.message
-                elif type(news) is Told:
-                    self.under_way = news.tally.in_flight
-                heard(self, news)
-                if type(news) is Told and news.asked:
-                    self._answered()
-        self.ready = False
-        self._answered()
-        await self._channel.close()
-        await self._reap()
-
-    def ask(self) -> asyncio.Future[None]:
-        """Done when it has told what it counted by now, or has ended."""
-        if self._answer is None:
-            self._answer = asyncio.get_running_loop().create_future()
-            if self._channel is not None:
-                self._channel.send(Ask())
-        return self._answer
-
-    def leave(self, *, patient: bool) -> None:
-        """Have it end; told again, hurry."""
-        self._leaving = True
-        if self._channel is not None:
-            self._channel.send(Leave(patient))
-
-    def kill(self) -> None:
-        # Not by `Popen`, which would take the exit status from `_reap`.
-        if self.code is None:
-            os.kill(self.pid, signal.SIGKILL)
-
-    def _answered(self) -> None:
-        if self._answer is not None:
-            self._answer.set_result(None)
-            self._answer = None
-
-    async def _reap(self) -> None:
-        loop = asyncio.get_running_loop()
-        end = loop.time() + _EXIT_WITHIN_S
-        while True:
-            pid, status, used = os.wait4(self.pid, os.WNOHANG)  # noqa: ASYNC222 - does not wait
-            if pid:
-                break
-            if loop.time() > end:
-                self.kill()
-            await asyncio.sleep(0.01)
-        self.code = self._process.returncode = os.waitstatus_to_exitcode(status)
-        self.cpu_s = used.ru_utime + used.ru_stime
+class NotAdopted(Exception):
+    """A worker cannot serve a document. The message says why."""
 
 
 class Supervisor:
@@ -247,6 +64,8 @@ class Supervisor:
         recovered: Callable[[int, int], Awaitable[None]],
     ) -> None:
         self._begin = Begin(__version__, pickle.dumps(document))
+        self._adoptions = 0
+        self._looking: asyncio.Task[None] | None = None
         self._data = data
         self._events = events
         self._meters = meters
@@ -274,6 +93,7 @@ class Supervisor:
     def start(self) -> None:
         """Start a worker in each place."""
         self._keepers = [asyncio.create_task(self._keep(index)) for index in range(self._of)]
+        self._looking = asyncio.create_task(self._look())
 
     async def came_up(self, asked: asyncio.Event) -> bool:
         """Wait until a worker accepts requests. False when `asked` to go before.
@@ -294,12 +114,40 @@ class Supervisor:
         if asked:
             await asyncio.wait(asked, timeout=_ANSWER_WITHIN_S)
 
+    async def adopt(self, document: Document) -> None:
+        """Have every worker serve `document`, and each that will follow one.
+
+        Raises NotAdopted when one cannot; then all go on with what they had. One that does not
+        answer is left to finish: it has the order, or is stuck and will be replaced.
+        """
+        before = self._begin
+        self._begin = Begin(__version__, await asyncio.to_thread(pickle.dumps, document))
+        failures = await self._order(self._begin)
+        if failures:
+            self._begin = before
+            await self._order(before)
+            raise NotAdopted(failures[0])
+
+    async def _order(self, begin: Begin) -> list[str]:
+        """Have every worker serve what `begin` holds; why some that answered do not."""
+        self._adoptions += 1
+        order = Adopt(self._adoptions, begin.document)
+        # Those that start now answer when they have; nobody waits for them.
+        answers = {worker.adopt(order): worker.ready for worker in self._workers.values()}
+        awaited = [answer for answer, ready in answers.items() if ready]
+        if not awaited:
+            return []
+        done, _ = await asyncio.wait(awaited, timeout=_ADOPT_WITHIN_S)
+        return [failure for answer in done if (failure := answer.result()) is not None]
+
     async def stop(self, departure: Departure, within_s: float) -> None:
         """Have every worker go as `departure` asks, and wait until none is left.
 
         within_s: then they are killed; sooner when `departure` hurries.
         """
         self._leaving.set()
+        if self._looking is not None:
+            self._looking.cancel()
         self._data.close()
         self._tell_to_leave(patient=departure.patient)
         for recovering in self._recovering.values():
@@ -319,6 +167,20 @@ class Supervisor:
     def _tell_to_leave(self, *, patient: bool) -> None:
         for worker in self._workers.values():
             worker.leave(patient=patient)
+
+    async def _look(self) -> None:
+        """Kill workers whose loop is stuck, so that others follow.
+
+        Looks are counted, not seconds: when this loop was late, so was what it heard.
+        """
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            for worker in list(self._workers.values()):
+                worker.silent += worker.ready
+                if worker.silent > _SILENT_LOOKS:
+                    worker.silent = 0
+                    self._events.log_event("error", "worker_stuck", index=worker.index, pid=worker.pid)
+                    worker.kill()
 
     async def _keep(self, index: int) -> None:
         """Have a worker in this place until the end."""
@@ -348,7 +210,7 @@ class Supervisor:
         if index in self._recovering:
             # The process starts meanwhile, and opens nothing before it has its document.
             await asyncio.wait([self._recovering[index]])
-        await worker.run(self._begin, self._heard)
+        await worker.run(lambda: self._begin, self._heard)
         del self._workers[index]
         self._show_processes()
         self.processes.ended_cpu_s += worker.cpu_s
@@ -411,13 +273,3 @@ async def _either(done: asyncio.Future[Any], told: asyncio.Event, within_s: floa
     both: set[asyncio.Future[Any]] = {done, telling}
     await asyncio.wait(both, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
     telling.cancel()
-
-
-@contextmanager
-def _held_signals() -> Iterator[None]:
-    """A process that is started inside never gets the signals that are meant for the supervisor."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

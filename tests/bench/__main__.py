@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.bench import estimates
+from tests.bench import dialects, estimates
 from tests.bench.figures import Figure, render_object, render_table
 from tests.bench.machine import describe, is_in_memory
 from tests.bench.scenarios import SCENARIOS
@@ -25,6 +25,8 @@ from tests.bench.subject import Gateway, Nginx, Subject, knows_limits
 
 ROOT = Path(__file__).resolve().parents[2]
 ESTIMATES = "estimates"
+DIALECTS = "dialects"
+ALONE = ([ESTIMATES], [DIALECTS])
 
 
 def parse_options() -> argparse.Namespace:
@@ -33,7 +35,7 @@ def parse_options() -> argparse.Namespace:
         "scenarios",
         nargs="*",
         metavar="scenario",
-        help=f"of {', '.join(SCENARIOS)} (all); or {ESTIMATES}, alone",
+        help=f"of {', '.join(SCENARIOS)} (all); or {ESTIMATES} or {DIALECTS}, alone",
     )
     parser.add_argument("--subject", choices=("llmgw", "nginx"), default="llmgw", help="nginx: try the bench")
     parser.add_argument(
@@ -53,7 +55,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--keep", action="store_true", help="leave the files, logs among them")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     options = parser.parse_args()
-    for name in options.scenarios if options.scenarios != [ESTIMATES] else ():
+    for name in options.scenarios if options.scenarios not in ALONE else ():
         if name not in SCENARIOS:
             parser.error(f"no scenario {name!r}; there are {', '.join(SCENARIOS)}")
     if not 1 <= options.rounds <= 50 or not 1 <= options.seconds <= 60:
@@ -69,6 +71,8 @@ def main() -> int:
     options = parse_options()
     if options.scenarios == [ESTIMATES]:
         return compare_estimates()
+    if options.scenarios == [DIALECTS]:
+        return measure_dialects()
     console = Console(stderr=True, highlight=False)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     os.sched_setaffinity(0, {options.load_cpu})
@@ -134,6 +138,14 @@ def compare_estimates() -> int:
     wide = Console() if sys.stdout.isatty() else Console(width=132)
     wide.print(estimates.render(results))
     return 0 if estimates.passed(results) else 1
+
+
+def measure_dialects() -> int:
+    """Print what translating takes; needs no proxy and no load."""
+    results = dialects.measure()
+    wide = Console() if sys.stdout.isatty() else Console(width=132)
+    wide.print(dialects.render(results, dialects.passed_on_us()))
+    return 0 if dialects.passed(results) else 1
 
 
 class _Kept:

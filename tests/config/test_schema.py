@@ -49,6 +49,11 @@ def test_kinds_are_told_apart() -> None:
         "openai",
         "anthropic",
         "gemini",
+        "azure_openai",
+        "cohere",
+        "mistral",
+        "ollama",
+        "bedrock",
         "openai_compatible",
         "echo",
     }

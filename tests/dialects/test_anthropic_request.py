@@ -7,6 +7,7 @@ import pytest
 
 from llmgw.core.chat import ChatRequest, Format, Reasoning, Text, Tool, ToolChoice
 from llmgw.core.errors import InvalidRequest, UnsupportedOperation
+from llmgw.dialects import gemini, openai_chat
 from llmgw.dialects.anthropic_request import parse_request
 from tests.dialects.anthropic_golden import REQUEST, WIRE
 
@@ -99,7 +100,7 @@ def test_members_without_a_field_are_kept_by_name() -> None:
             {
                 "role": "user",
                 "content": [
-                    {"type": "text", "text": "a", "citations": None},
+                    {"type": "text", "text": "a", "citations": None, "audience": "all", "empty": []},
                     {
                         "type": "document",
                         "source": {"type": "content", "content": "b"},
@@ -114,7 +115,19 @@ def test_members_without_a_field_are_kept_by_name() -> None:
                     {"type": "tool_use", "id": "1", "name": "f", "input": {}, "caller": {"type": "direct"}}
                 ],
             },
+            {
+                "role": "user",
+                "content": [
+                    {
+                        "type": "tool_result",
+                        "tool_use_id": "1",
+                        "content": [{"type": "text", "text": "r", "inner": 1}],
+                        "took_ms": 5,
+                    }
+                ],
+            },
         ],
+        system=[{"type": "text", "text": "s", "scope": "turn"}],
     )
 
     assert request.tools == (Tool("f", parameters="{}"),)
@@ -127,7 +140,20 @@ def test_members_without_a_field_are_kept_by_name() -> None:
         "tool.defer_loading": True,
         "content.context": "c",
         "content.citations": {"enabled": True},
+        "content.audience": "all",
+        "content.took_ms": 5,
+        "content.inner": 1,
+        "content.scope": "turn",
     }
+
+
+def test_members_of_blocks_that_another_dialect_cannot_have_are_named() -> None:
+    request = parse(
+        messages=[{"role": "user", "content": [{"type": "text", "text": "a", "audience": "all"}]}]
+    )
+
+    assert openai_chat.DIALECT.render_request(request).dropped == ("content.audience",)
+    assert gemini.DIALECT.render_request(request).dropped == ("content.audience",)
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,8 @@ files = st.sampled_from(
     [File(media_type="application/pdf", data="cGRm"), File(media_type="video/mp4", url="gs://bucket/clip")]
 )
 optional = st.none() | st.floats(0, 2)
+proofs = words.map("Z20A{}".format)
+"""Of thoughts, as Gemini's are kept."""
 
 
 @st.composite
@@ -93,10 +95,10 @@ def conversations(draw: st.DrawFn) -> tuple[Message, ...]:
         calls = [call for call in calls if call.id not in taken]
         taken |= {call.id for call in calls}
         opening: list[Part] = draw(
-            st.lists(st.builds(Thinking, words, st.none() | words) | words.map(Text), max_size=2)
+            st.lists(st.builds(Thinking, words, st.none() | proofs) | words.map(Text), max_size=2)
         )
         if draw(st.booleans()):
-            opening.append(Thinking("", draw(words)))
+            opening.append(Thinking("", draw(proofs)))
         if not calls and not opening:
             continue
         messages.append(Message("assistant", (*opening, *calls)))

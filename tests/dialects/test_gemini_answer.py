@@ -72,7 +72,7 @@ def test_rich_answer_is_read_whole() -> None:
                     Thinking("Let me see."),
                     Text("Here: "),
                     Text("done"),
-                    Thinking("", "s1"),
+                    Thinking("", "Z20As1"),
                     Image(media_type="image/png", data="aW1n"),
                     ToolCall("call_abcDEF-_123_0", "f", '{"a": 1}', "s2"),
                     ToolCall("own", "g", ""),
@@ -186,7 +186,7 @@ def test_rich_answer_is_written_whole() -> None:
     got = written(
         Choice(
             (
-                Thinking("hm", "s1"),
+                Thinking("hm", "Z20As1"),
                 Thinking("", redacted="sealed"),
                 Text("yes"),
                 Thinking("", "s2"),
@@ -209,7 +209,7 @@ def test_rich_answer_is_written_whole() -> None:
                 "content": {
                     "parts": [
                         {"text": "hm", "thought": True, "thoughtSignature": "s1"},
-                        {"text": "yes", "thoughtSignature": "s2"},
+                        {"text": "yes", "thoughtSignature": "Zm4As2"},
                         {"text": "no"},
                         {"inlineData": {"mimeType": "image/png", "data": "aW1n"}},
                         {"inlineData": {"mimeType": "audio/wav", "data": "d2F2"}},

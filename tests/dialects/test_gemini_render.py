@@ -66,7 +66,7 @@ def test_rich_request_is_written_whole() -> None:
                 File(text="plain"),
                 Audio("audio/wav", "d2F2"),
             ),
-            said(Thinking("hm", "s1"), Text("yes"), Thinking("", "s2"), Refusal("but no")),
+            said(Thinking("hm", "Z20As1"), Text("yes"), Thinking("", "Z20As2"), Refusal("but no")),
             asked(Text("go on")),
             system=(Text("one"), Text("two")),
             tools=(Tool("f", "does f", schema), Tool("g")),
@@ -290,6 +290,15 @@ def test_thoughts_sealed_by_another_provider_are_left_out() -> None:
     turns = contents(said(Thinking("", "their signature", "blob"), Thinking("aloud", "x", "blob"), Text("b")))
 
     assert turns[0]["parts"] == [{"text": "aloud", "thought": True}, {"text": "b"}]
+
+
+def test_proof_of_another_provider_is_left_out_and_named() -> None:
+    """Gemini refuses signatures that it did not make. The words of the thought may go."""
+    rendered = render_request(request(asked(Text("a")), said(Thinking("hm", "EqQB"), Text("b"))))
+
+    parts = json.loads(rendered.body)["contents"][1]["parts"]
+    assert parts == [{"text": "hm", "thought": True}, {"text": "b"}]
+    assert rendered.dropped == ("signature",)
 
 
 @pytest.mark.parametrize("name", ["previous_response_id", "audio", "tools", "web_search_options"])

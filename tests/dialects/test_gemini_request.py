@@ -135,7 +135,7 @@ def test_rich_request_is_read_whole() -> None:
             (
                 Thinking("Two cities."),
                 Text("Looking."),
-                Thinking("", "c2ln"),
+                Thinking("", "Z20Ac2ln"),
                 ToolCall("call_0", "weather", '{"my_city":"Rome"}', "Y2FsbA=="),
                 ToolCall("call_1", "weather", '{"my_city":"Oslo"}'),
                 ToolCall("x7", "now", ""),
@@ -256,7 +256,7 @@ def test_several_allowed_tools_are_all_there_are() -> None:
 def test_signature_on_media_follows_it() -> None:
     blob = {"inlineData": {"mimeType": "image/png", "data": "aW1n"}, "thoughtSignature": "s"}
 
-    assert parts(blob, role="model") == (Image(media_type="image/png", data="aW1n"), Thinking("", "s"))
+    assert parts(blob, role="model") == (Image(media_type="image/png", data="aW1n"), Thinking("", "Z20As"))
 
 
 def test_signature_that_skips_the_check_is_not_a_signature() -> None:

@@ -78,7 +78,7 @@ EXPECTED = [
     Delta(0, 1, "!"),
     PartEnded(0, 1),
     PartStarted(0, 2, THINKING),
-    Signed(0, 2, "s1"),
+    Signed(0, 2, "Z20As1"),
     PartEnded(0, 2),
     PartStarted(0, 3, TOOL_CALL, "call_abcdefgh1_0", "f"),
     Signed(0, 3, "s2"),
@@ -190,7 +190,12 @@ def test_signature_of_a_thought_is_the_thoughts() -> None:
         chunk({"text": "", "thought": True, "thoughtSignature": "s"}, reason="STOP"),
     )
 
-    assert got[1:5] == [PartStarted(0, 0, THINKING), Delta(0, 0, "hm"), Signed(0, 0, "s"), PartEnded(0, 0)]
+    assert got[1:5] == [
+        PartStarted(0, 0, THINKING),
+        Delta(0, 0, "hm"),
+        Signed(0, 0, "Z20As"),
+        PartEnded(0, 0),
+    ]
 
 
 def test_end_told_with_every_chunk_is_told_once() -> None:

@@ -20,10 +20,9 @@ from llmgw.core.chat import (
     ToolCall,
     ToolResult,
 )
-from llmgw.core.errors import LimitExceeded, NotFound
 from llmgw.core.usage import Usage
 from llmgw.dialects.base import NOT_FOUND, SERVER
-from llmgw.dialects.ollama import DIALECT, GENERATE, error_body
+from llmgw.dialects.ollama import DIALECT, GENERATE
 from tests.dialects.conversations import answers, requests
 from tests.dialects.recordings import of_answer
 
@@ -132,13 +131,3 @@ def test_failures_of_the_upstream() -> None:
 
     assert (failure.code, failure.message) == (NOT_FOUND, "model 'x' not found")
     assert DIALECT.parse_failure(500, b"<html>").code == SERVER
-
-
-def test_our_errors_are_a_text() -> None:
-    """A limit also says when to come back."""
-    assert json.loads(error_body(NotFound("no such model"))) == {"error": "no such model"}
-    assert json.loads(error_body(LimitExceeded("slow down", retry_after_s=7))) == {
-        "error": "slow down",
-        "message": "slow down",
-        "retryAfterSeconds": 7,
-    }

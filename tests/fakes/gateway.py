@@ -14,6 +14,7 @@ from llmgw.config.load import document_from_text
 from llmgw.core.alert import Alert
 from llmgw.core.clock import Clock, system_clock
 from llmgw.core.record import Settled
+from llmgw.engine.health import Health, Healths
 from llmgw.policies.upstream_state import KnownResponses
 from llmgw.ports.telemetry import RequestReport
 from llmgw.runtime.build import PriceTables, Resources, build_generation, build_road, declared_keys
@@ -34,9 +35,15 @@ version: 1
 providers:
   up: {{kind: openai_compatible, base_url: "{base_url}", api_key: sk-upstream-canary, allow_private: true}}
   demo: {{kind: echo}}
+{providers}
 models:
-  gpt-4o: {{targets: [{{provider: up, model: gpt-4o}}], timeouts: {timeouts}}}
+  gpt-4o:
+    targets: [{{provider: up, model: gpt-4o}}]
+    timeouts: {timeouts}
+    retry: {{attempts: 1}}
+    breaker: off
   renamed: {{targets: [{{provider: up, model: upstream/name}}], timeouts: {timeouts}}}
+{models}
   echo: {{targets: [{{provider: demo, model: echo}}]}}
 prices: {{overrides: {prices}}}
 tenants:
@@ -90,7 +97,10 @@ class RunningGateway:
         extra: str = "",
         acme: str = "",
         clock: Clock | None = None,
+        providers: str = "",
+        models: str = "",
     ) -> None:
+        """providers, models: further rows, one a line."""
         self.upstream = upstream
         self.heard = Heard()
         self.port = 0
@@ -98,6 +108,8 @@ class RunningGateway:
         self._max_body = max_body
         self._extra = extra
         self._acme = indent(acme, "    ")
+        self._providers = indent(providers, "  ")
+        self._models = indent(models, "  ")
         self.clock = clock or system_clock()
         self.counters = MemoryCounters(self.clock.steady_ns)
         self.alerts: list[Alert] = []
@@ -114,6 +126,8 @@ class RunningGateway:
             base_url=f"{self.upstream.base_url}/v1",
             timeouts=self._timeouts,
             acme=self._acme,
+            providers=self._providers,
+            models=self._models,
             prices=PRICES,
             **hashes,
         )
@@ -128,6 +142,7 @@ class RunningGateway:
             self.clock,
             self.counters,
             self,
+            Healths(),
         )
         self.road = build_road(document, resources, self.heard, self.heard)
         self.gateway = Gateway(
@@ -171,6 +186,12 @@ class RunningGateway:
     def estimate(self, body: object) -> int:
         """Input tokens that a body is taken for."""
         return estimate_request(json.dumps(body).encode())
+
+    def health(self, provider: str, model: str) -> Health:
+        """What is known of a shared target."""
+        return next(
+            health for _, *target, health in self._resources.healths.all() if target == [provider, model]
+        )
 
     @property
     def in_flight(self) -> int:

@@ -93,7 +93,7 @@ async def ask_often(port: int, key: str, times: int, connections: int, **members
 
 def workers_of(gateway: GatewayProcess) -> list[int]:
     found = subprocess.run(
-        ["pgrep", "-P", str(gateway.pid), "-f", "llmgw.server.serve"],
+        ["pgrep", "-P", str(gateway.pid), "-f", "llmgw.server.worker"],
         capture_output=True,
         text=True,
         check=False,

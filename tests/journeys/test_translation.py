@@ -48,7 +48,7 @@ async def gateway(upstream: ScriptedUpstream) -> AsyncIterator[RunningGateway]:
         f"providers:\n{providers}\n"
         "models:\n"
         "    gemini: {targets: [{provider: g, model: gemini-2.5-pro}]}\n"
-        "    claude: {targets: [{provider: c, model: claude-sonnet-4-5}]}"
+        "    claude: {targets: [{provider: c, model: claude-sonnet-4-5}], retry: {attempts: 1}, breaker: off}"
     )
     async with RunningGateway(upstream, acme=acme) as running:
         yield running

@@ -58,6 +58,20 @@ async def test_keys_are_loaded_when_they_changed_and_only_then() -> None:
     assert known(keys, "declared")
 
 
+async def test_keys_of_another_configuration_join_those_that_were_issued() -> None:
+    store, keys = Store(), ApiKeys()
+    store.keys = [entry("issued")]
+    ring = Keyring(keys, store, [entry("declared")], lambda error: None)
+    await ring.refresh()
+
+    ring.declare([entry("other")])
+
+    assert store.loads == 1
+    assert known(keys, "issued")
+    assert known(keys, "other")
+    assert not known(keys, "declared")
+
+
 async def test_d19_while_the_store_is_away_known_keys_go_on_working(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trouble is told once, and its end once."""
     monkeypatch.setattr(keyring, "POLL_S", 0.001)

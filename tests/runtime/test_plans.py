@@ -7,6 +7,7 @@ import pytest
 from llmgw.config.load import document_from_text
 from llmgw.core.errors import ModelNotFound, PermissionDenied
 from llmgw.core.principal import Principal
+from llmgw.engine.health import Healths
 from llmgw.engine.plan import Plan
 from llmgw.policies.upstream_state import KnownResponses, UpstreamState
 from llmgw.ports.alerts import NullAlerter
@@ -49,6 +50,7 @@ def plans(text: str = CONFIG) -> Plans:
         KnownResponses(),
         Limits(document, MemoryCounters(clock.steady_ns), clock, NullAlerter()),
         PriceTables(document),
+        Healths(),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import pickle
 import signal
 import socket
 import textwrap
@@ -15,15 +16,16 @@ from pathlib import Path
 import pytest
 
 from llmgw.config.load import document_from_text
-from llmgw.server import supervise
+from llmgw.server import supervise, worker_process
+from llmgw.server.channel import Ask, Channel, Order
 from llmgw.server.drain import Departure
 from llmgw.server.listeners import reserve
-from llmgw.server.supervise import Ask, Channel, NoWorker, Order, Supervisor
+from llmgw.server.supervise import NotAdopted, NoWorker, Supervisor
 from llmgw.telemetry.metrics import PrometheusMeter, WorkerMeters
 
 WORKER = """
-import asyncio, json, os, socket, sys, time
-from llmgw.server.supervise import *
+import asyncio, json, os, pickle, socket, sys, time
+from llmgw.server.channel import *
 from llmgw.telemetry.metrics import PrometheusMeter, Tally
 
 index, of, data, channel = map(int, sys.argv[1:])
@@ -51,10 +53,15 @@ SERVE = """
     while (order := await over.receive()) is not None:
         if type(order) is Ask:
             over.send(Told(tally, asked=True))
+        if type(order) is Adopt:
+            note(pickle.loads(order.document).generation)
+            over.send(Adopted(order.number, REFUSAL))
         if type(order) is Leave:
             note("told to leave")
             break
 """
+REFUSE = SERVE.replace("REFUSAL", "'no such region' if index else None")
+SERVE = SERVE.replace("REFUSAL", "None")
 DEAF = """
     over.send(Ready())
     time.sleep(60)
@@ -93,7 +100,7 @@ def heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Heard:
     (tmp_path / "notes").touch()
     monkeypatch.setenv("FAKE_NOTES", str(tmp_path / "notes"))
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(__file__).parents[2]}")
-    monkeypatch.setattr(supervise, "PROGRAM", "fake_worker")
+    monkeypatch.setattr(worker_process, "PROGRAM", "fake_worker")
     return Heard(tmp_path / "notes")
 
 
@@ -256,7 +263,7 @@ async def test_one_that_cannot_even_be_started(
     """Told, and tried again later."""
     monkeypatch.setattr(supervise, "_FIRST_PAUSE_S", 0.05)
     behave(SERVE)
-    start = supervise.share
+    start = worker_process.share
     refusals = iter([True, False, True])
 
     def refuse_some(reserved: socket.socket) -> socket.socket:
@@ -264,7 +271,7 @@ async def test_one_that_cannot_even_be_started(
             raise OSError("no more sockets")
         return start(reserved)
 
-    monkeypatch.setattr(supervise, "share", refuse_some)
+    monkeypatch.setattr(worker_process, "share", refuse_some)
     async with supervisor(heard) as running:
         await until(lambda: running.ready == 2)
 
@@ -284,6 +291,50 @@ async def test_a_worker_notices_that_its_supervisor_is_gone(
     assert heard.notes("told to leave") == []
 
 
+OTHER = "version: 1\nserver: {workers: 2}\nproviders: {other: {kind: echo}}\n"
+
+
+async def test_every_worker_adopts_a_document(heard: Heard, behave: Callable[[str], None]) -> None:
+    """And so does one that follows."""
+    behave(SERVE)
+    document = document_from_text(OTHER)
+    async with supervisor(heard) as running:
+        await until(lambda: running.ready == 2)
+        await running.adopt(document)
+        assert {index for _, index, _ in heard.notes(document.generation)} == {0, 1}
+        assert pickle.loads(running._begin.document).generation == document.generation
+
+
+async def test_a_document_that_one_cannot_serve_is_served_by_none(
+    heard: Heard, behave: Callable[[str], None]
+) -> None:
+    behave(REFUSE)
+    document = document_from_text(OTHER)
+    async with supervisor(heard) as running:
+        await until(lambda: running.ready == 2)
+        before = pickle.loads(running._begin.document).generation
+        with pytest.raises(NotAdopted, match="no such region"):
+            await running.adopt(document)
+        assert {index for _, index, _ in heard.notes(before)} == {0, 1}
+        assert pickle.loads(running._begin.document).generation == before
+
+
+async def test_one_that_is_stuck_is_replaced(
+    heard: Heard, behave: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervise, "_LOOK_S", 0.05)
+    monkeypatch.setattr(supervise, "_FIRST_PAUSE_S", 0.05)
+    behave(DEAF)
+    async with supervisor(heard) as running:
+        await until(lambda: running.ready == 2)
+        behave(SERVE)
+        await until(lambda: running.restarts == 2)
+        stuck = {fields["index"] for fields in heard.named("worker_stuck")}
+
+    assert stuck == {0, 1}
+    assert {fields.get("signal") for fields in heard.named("worker_ended")} >= {9}
+
+
 async def test_signals_are_held_only_while_it_is_started(heard: Heard, behave: Callable[[str], None]) -> None:
     behave(SERVE)
     async with supervisor(heard) as running:
@@ -292,7 +343,7 @@ async def test_signals_are_held_only_while_it_is_started(heard: Heard, behave: C
         for pid in running.processes.pids:
             status = Path(f"/proc/{pid}/status").read_text()
             (blocked,) = (int(line.split()[1], 16) for line in status.splitlines() if "SigBlk" in line)
-            assert {number for number in range(1, 32) if blocked >> (number - 1) & 1} == {2, 15}
+            assert {number for number in range(1, 32) if blocked >> (number - 1) & 1} == {1, 2, 15}
 
 
 async def test_messages_are_whole_however_they_arrive() -> None:

@@ -1,0 +1,180 @@
+"""`llmgw providers`: what is configured, and whether it answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llmgw.cli.output import Format, FormatOption, emit
+from llmgw.cli.session import CliError, ConfigOption, load, load_unresolved
+
+if TYPE_CHECKING:
+    from llmgw.config.document import Document
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="List the configured providers, and call them.",
+)
+
+_CONFIG = Path("llmgw.yaml")
+_LIST = ("provider", "tenant", "kind", "base_url", "models")
+_TEST = (
+    "provider",
+    "tenant",
+    "model",
+    "ok",
+    "verdict",
+    "latency_ms",
+    "input_tokens",
+    "output_tokens",
+    "detail",
+)
+
+
+@app.callback()
+def providers() -> None:
+    """List the configured providers, and call them."""
+
+
+@app.command("list")
+def list_(config: ConfigOption = _CONFIG, format: FormatOption = Format.TABLE) -> None:
+    """List the configured providers and the models that go there. Asks nobody.
+
+    Example:  llmgw providers list --format json
+    """
+    document = load_unresolved(config)
+    targets = _targets(document)
+    rows = []
+    for owner, name, settings in _accounts(document):
+        models = sorted({public for public, *target in targets if target[:2] == [owner, name]})
+        rows.append(
+            {
+                "provider": name,
+                "tenant": owner,
+                "kind": settings.kind,
+                "base_url": getattr(settings, "url", None),
+                "models": models,
+            }
+        )
+    emit(rows, _LIST, format)
+
+
+@app.command("test")
+def call(
+    name: Annotated[str | None, typer.Argument(metavar="[PROVIDER]", help="Only this one.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The provider's model to ask; those of the file when absent.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for each answer.", min=1, max=600)] = 30.0,
+    config: ConfigOption = _CONFIG,
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """Make a real minimal call to every target, and tell what came of it.
+
+    Each call asks for 16 tokens at most, and is billed by the provider. Exit code 1 when one fails.
+
+    Example:  llmgw providers test openai --model gpt-4o-mini
+    """
+    import asyncio
+
+    document = load(config)
+    accounts = _accounts(document)
+    if name is not None and all(each != name for _, each, _ in accounts):
+        known = ", ".join(sorted({each for _, each, _ in accounts}))
+        raise CliError(f"there is no provider {name!r}; there are {known}")
+    calls: list[tuple[str | None, str, str]] = []
+    for owner, each, _ in accounts:
+        if name not in (None, each):
+            continue
+        listed = {upstream for _, *target, upstream in _targets(document) if target == [owner, each]}
+        if not listed and model is None:
+            raise CliError(f"no model goes to {each}; name one of its own with --model")
+        calls += ((owner, each, upstream) for upstream in ([model] if model else sorted(listed)))
+    rows = asyncio.run(_test(document, calls, timeout))
+    emit(rows, _TEST, format)
+    if not all(row["ok"] for row in rows):
+        raise typer.Exit(1)
+
+
+async def _test(
+    document: Document, calls: list[tuple[str | None, str, str]], within_s: float
+) -> list[dict[str, Any]]:
+    import asyncio
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from llmgw.admin.probe import probe
+    from llmgw.core.target import Target
+    from llmgw.runtime.build import Providers
+    from llmgw.transport.http import HttpTransport
+
+    made = Providers(document)
+    shared = HttpTransport(asyncio.get_running_loop())
+    rows: list[dict[str, Any]] = []
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("asking", total=len(calls))
+        for owner, name, upstream in calls:
+            provider = made.provider(owner or _tenant_without_own(document, name), name)
+            target = Target(name, provider.kind, provider.vendor, upstream)
+            verdict = await probe(provider, target, provider.transport or shared, within_s)
+            rows.append(
+                {
+                    "provider": name,
+                    "tenant": owner,
+                    "model": upstream,
+                    "ok": verdict.ok,
+                    "verdict": verdict.verdict,
+                    "latency_ms": None if verdict.latency_s is None else round(verdict.latency_s * 1000),
+                    "status": verdict.status,
+                    "input_tokens": verdict.input_tokens,
+                    "output_tokens": verdict.output_tokens,
+                    "detail": verdict.detail,
+                }
+            )
+            progress.advance(task)
+    await shared.close()
+    return rows
+
+
+def _tenant_without_own(document: Document, name: str) -> str:
+    """A tenant to which a shared provider's name means the shared one."""
+    for tenant, settings in document.tenants.items():
+        if name not in settings.providers:
+            return tenant
+    raise CliError(f"every tenant has a provider {name} of its own, so the shared one is never asked")
+
+
+def _accounts(document: Document) -> list[tuple[str | None, str, Any]]:
+    """Whose, name and settings of every provider. Any: one of the kinds' models."""
+    found: list[tuple[str | None, str, Any]] = [
+        (None, name, each) for name, each in document.providers.items()
+    ]
+    for tenant, settings in document.tenants.items():
+        found += ((tenant, name, each) for name, each in settings.providers.items())
+    return found
+
+
+def _targets(document: Document) -> list[tuple[str, str | None, str, str]]:
+    """Public name, whose provider, provider and upstream model of every target."""
+    found: list[tuple[str, str | None, str, str]] = []
+    for public, model in document.models.items():
+        for target in model.targets:
+            if target.provider in document.providers:
+                found.append((public, None, target.provider, target.model))
+            found += (
+                (public, tenant, target.provider, target.model)
+                for tenant, settings in document.tenants.items()
+                if target.provider in settings.providers
+            )
+    for tenant, settings in document.tenants.items():
+        for public, model in settings.models.items():
+            for target in model.targets:
+                owner = tenant if target.provider in settings.providers else None
+                found.append((public, owner, target.provider, target.model))
+    return found

@@ -1,0 +1,318 @@
+"""Tries targets until one answers: the next target first, then fallbacks, then the same one again.
+
+Nothing is tried again once a byte of an answer has reached the client, nor what the caller did
+wrong. A target that failed is not asked again while another one may be.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+from math import ceil
+
+from llmgw.core.errors import (
+    GatewayError,
+    InvalidRequest,
+    NoTarget,
+    NotFound,
+    UnsupportedOperation,
+    UpstreamError,
+    UpstreamLimited,
+    UpstreamOverloaded,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from llmgw.core.exchange import Exchange
+from llmgw.core.operation import Operation
+from llmgw.core.reply import Reply
+from llmgw.dialects.base import (
+    AUTH,
+    CONTENT_FILTER,
+    CONTEXT_LENGTH,
+    NOT_FOUND,
+    OVERLOADED,
+    PERMISSION,
+    QUOTA,
+    RATE_LIMIT,
+    SERVER,
+)
+from llmgw.dialects.taps import Tap
+from llmgw.engine.attempt import TurnedDown, attempt
+from llmgw.engine.choose import choose
+from llmgw.engine.plan import Lane, Plan
+from llmgw.engine.road import Road
+from llmgw.engine.strand import Pause
+from llmgw.policies.access import allows
+from llmgw.ports.client import Client
+from llmgw.ports.transport import Timeouts
+
+_CREDENTIAL_COOLS_S = 30.0
+_REPEATED = frozenset({Operation.CHAT, Operation.COMPLETION, Operation.EMBEDDINGS, Operation.RESPONSES})
+"""What is made again though the first call may have done its work; the others only when it cannot have."""
+_DEADLINE = b"x-llmgw-timeout"
+_SECONDS = re.compile(rb"(\d{1,6}(?:\.\d{1,6})?)s?")
+_REASONS = {
+    RATE_LIMIT: "rate_limit",
+    QUOTA: "rate_limit",
+    CONTEXT_LENGTH: "context_length",
+    CONTENT_FILTER: "content_filter",
+    AUTH: "error",
+    PERMISSION: "error",
+    NOT_FOUND: "error",
+    OVERLOADED: "error",
+    SERVER: "error",
+}
+"""Failures that another target or model may not have, by what `fallbacks` calls them."""
+_BROKEN = frozenset({OVERLOADED, SERVER})
+_ELSEWHERE_ONLY = frozenset({CONTEXT_LENGTH, CONTENT_FILTER})
+"""Asking the model's other targets would not help."""
+
+
+async def forward(ex: Exchange, plan: Plan, client: Client, road: Road) -> Tap | None:
+    """Have `ex` answered by one of the plan's targets.
+
+    Returns what the answer carried. Raises GatewayError when nothing has reached the client.
+    """
+    road.repeats.active += 1
+    try:
+        return await Trip(ex, plan, client, road).run()
+    finally:
+        road.repeats.active -= 1
+
+
+class Trip:
+    """One request's way through the targets."""
+
+    __slots__ = (
+        "_again",
+        "_asked",
+        "_calls",
+        "_client",
+        "_deadline",
+        "_ex",
+        "_failure",
+        "_lanes",
+        "_plan",
+        "_reason",
+        "_road",
+        "_seen",
+        "_spared_for_s",
+        "_timeouts",
+    )
+
+    def __init__(self, ex: Exchange, plan: Plan, client: Client, road: Road) -> None:
+        self._ex = ex
+        self._plan = plan
+        self._client = client
+        self._road = road
+        self._calls = 0
+        self._timeouts = plan.timeouts
+        self._deadline = ex.body_read + plan.timeouts.total_s
+        if _DEADLINE in ex.fields:
+            self._deadline = min(self._deadline, ex.started + _seconds(ex.fields[_DEADLINE]))
+        self._lanes: Sequence[Lane] = choose(plan, ex, road.loop.time(), random.random)
+        self._asked = 0
+        self._again: list[Lane] = []
+        self._seen = {plan.model}
+        self._reason = "error"
+        self._failure: TurnedDown | GatewayError | None = None
+        self._spared_for_s: float | None = None
+
+    async def run(self) -> Tap | None:
+        while True:
+            lane = self._next()
+            if lane is None:
+                lane = await self._same_again()
+            if lane is None:
+                break
+            try:
+                return await self._ask(lane)
+            except (TurnedDown, UpstreamError, NotFound, UnsupportedOperation) as error:
+                if not self._goes_on(lane, error):
+                    break
+        self._give_up()
+        return None
+
+    def _next(self) -> Lane | None:
+        """The next target that has not been asked and may be; after the model's own, its fallbacks'."""
+        now = self._road.loop.time()
+        if self._calls >= self._plan.retry.attempts or (self._calls and now >= self._deadline):
+            return None
+        while True:
+            while self._asked < len(self._lanes):
+                lane = self._lanes[self._asked]
+                self._asked += 1
+                wait_s = lane.health.spared_for_s(now)
+                breaker = lane.health.breaker
+                if not wait_s and (breaker is None or breaker.admits(now)):
+                    return lane
+                self._spare(wait_s)
+            if not self._fall_back(now):
+                return None
+
+    def _spare(self, wait_s: float) -> None:
+        known = self._spared_for_s
+        self._spared_for_s = wait_s if known is None else min(known, wait_s)
+
+    def _fall_back(self, now: float) -> bool:
+        """Go on with the targets of the first fallback for what went wrong that has not been tried."""
+        principal = self._ex.principal
+        assert principal is not None
+        for fallback in self._plan.fallbacks:
+            if fallback.model in self._seen or self._reason not in fallback.on:
+                continue
+            self._seen.add(fallback.model)
+            plan = fallback.plan()
+            if plan is None or not allows(fallback.model, principal.allow_models):
+                continue
+            self._lanes = choose(plan, self._ex, now, random.random)
+            self._asked = 0
+            return True
+        return False
+
+    async def _same_again(self) -> Lane | None:
+        """The target that failed first, once it has had its rest; None when it is not to be asked again."""
+        road, rules = self._road, self._plan.retry
+        if not self._again or self._calls >= rules.attempts or not road.repeats.admits(rules.budget):
+            return None
+        lane = self._again.pop(0)
+        now = road.loop.time()
+        if lane.health.breaker is not None and lane.health.breaker.retry_in_s(now):
+            return None
+        longest = min(rules.max_s, rules.base_s * 2 ** (self._calls - 1))
+        wait_s = max(lane.health.spared_for_s(now), random.random() * longest)
+        if wait_s > rules.max_s or now + wait_s >= self._deadline:
+            return None
+        road.repeats.repeating += 1
+        try:
+            pause = Pause()
+            timer = road.loop.call_later(wait_s, pause.wake)
+            try:
+                await pause
+            finally:
+                timer.cancel()
+        finally:
+            road.repeats.repeating -= 1
+        breaker = lane.health.breaker
+        return lane if breaker is None or breaker.admits(road.loop.time()) else None
+
+    async def _ask(self, lane: Lane) -> Tap | None:
+        ex, loop, health = self._ex, self._road.loop, lane.health
+        breaker = health.breaker
+        began = loop.time()
+        timeouts = self._timeouts
+        if self._calls or self._deadline - began < timeouts.total_s:
+            left = max(0.001, self._deadline - began)
+            timeouts = Timeouts(timeouts.connect_s, timeouts.first_byte_s, timeouts.idle_s, left)
+        self._calls += 1
+        health.in_flight += 1
+        decided = False
+        try:
+            tap = await attempt(ex, self._plan, lane, self._client, self._road, timeouts)
+            now = loop.time()
+            if ex.first_byte is not None:
+                health.measured(ex.first_byte - began, now)
+            if breaker is not None and ex.outcome != "client_gone":
+                decided = True
+                if ex.outcome == "ok":
+                    breaker.succeeded(now)
+                else:
+                    breaker.failed(now)
+            return tap
+        except UpstreamOverloaded:
+            # Our own pool is full, which says nothing of the target.
+            raise
+        except UpstreamError:
+            if breaker is not None:
+                decided = True
+                breaker.failed(loop.time())
+            raise
+        except TurnedDown as refusal:
+            if breaker is not None:
+                decided = True
+                if refusal.failure.code in _BROKEN:
+                    breaker.failed(loop.time())
+                else:
+                    breaker.answered(loop.time())
+            self._cool(lane, refusal)
+            raise
+        finally:
+            health.in_flight -= 1
+            if breaker is not None and not decided:
+                breaker.undecided(loop.time())
+
+    def _cool(self, lane: Lane, refusal: TurnedDown) -> None:
+        """Leave alone what asked for it: the target for its own time, the account for ours."""
+        now = self._road.loop.time()
+        code = refusal.failure.code
+        if code in (AUTH, PERMISSION):
+            lane.health.credential.cooled_until = now + _CREDENTIAL_COOLS_S
+        elif refusal.wait_s is not None and code in (RATE_LIMIT, QUOTA, OVERLOADED):
+            lane.health.cooled_until = now + refusal.wait_s
+
+    def _goes_on(self, lane: Lane, error: TurnedDown | GatewayError) -> bool:
+        """Take note of a failure; whether anything may still answer."""
+        if isinstance(error, TurnedDown):
+            code = error.failure.code
+            self._failure = error
+            reason = _REASONS.get(code)
+            if reason is None:
+                return False
+            self._reason = reason
+            if code in _ELSEWHERE_ONLY:
+                self._asked = len(self._lanes)
+            elif code in _BROKEN or code == RATE_LIMIT:
+                self._again.append(lane)
+            return True
+        if isinstance(error, UpstreamError):
+            self._failure = error
+            self._reason = "error"
+            if isinstance(error, UpstreamTimeout) and self._road.loop.time() >= self._deadline:
+                return False
+            if self._ex.endpoint.operation not in _REPEATED and not isinstance(error, UpstreamUnreachable):
+                return False
+            self._again.append(lane)
+            return True
+        # This target cannot be asked that; another may.
+        self._calls -= 1
+        if self._failure is None:
+            self._failure = error
+        return True
+
+    def _give_up(self) -> None:
+        """Answer with the last failure. Raises GatewayError, or sends the upstream's own words."""
+        failure = self._failure
+        if failure is None:
+            raise self._all_spared()
+        if isinstance(failure, GatewayError):
+            raise failure
+        told = failure.told
+        if isinstance(told, GatewayError):
+            raise told
+        self._send(told)
+
+    def _send(self, told: Reply) -> None:
+        ex = self._ex
+        ex.status = told.status
+        ex.outcome = "refused" if told.status < 500 else "upstream_error"
+        self._client.send(told.status, told.head, told.body)
+
+    def _all_spared(self) -> GatewayError:
+        wait_s = max(1, ceil(self._spared_for_s or 0.0))
+        now = self._road.loop.time()
+        if all(lane.health.cooled_until > now for lane in self._plan.lanes):
+            limited = UpstreamLimited("the provider asked to be spared for now", phase="connect")
+            limited.retry_after_s = wait_s
+            return limited
+        return NoTarget(
+            f"no target of model '{self._plan.model[:128]}' can be asked now", retry_after_s=wait_s
+        )
+
+
+def _seconds(value: bytes) -> float:
+    """The deadline that a caller sets, in seconds from now. Raises InvalidRequest."""
+    found = _SECONDS.fullmatch(value.strip())
+    if found is None or not float(found[1]):
+        raise InvalidRequest("header x-llmgw-timeout takes seconds, as in 30 or 2.5", param="x-llmgw-timeout")
+    return float(found[1])

@@ -1,0 +1,116 @@
+"""One worker: a program that serves what its supervisor hands over until it says otherwise."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import socket
+import sys
+from dataclasses import dataclass
+
+import uvloop
+
+from llmgw import __version__
+from llmgw.config.document import Document
+from llmgw.core.errors import Unavailable
+from llmgw.server.channel import Adopt, Adopted, Ask, Begin, Channel, Failed, Leave, Order, Ready, Told
+from llmgw.server.counting import attach_shared
+from llmgw.server.drain import Departure
+from llmgw.server.outlets import outlets_for
+from llmgw.server.plane import TICK_S, DataPlane, StartProblem, prepare_plane, spare_the_collector, ticks
+from llmgw.stores.sqlite import DatabaseProblem
+from llmgw.telemetry.events import route_stdlib
+from llmgw.telemetry.metrics import PrometheusMeter
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which of a host's workers a process is. index: from 0."""
+
+    index: int = 0
+    of: int = 1
+
+
+async def _work(place: Place, data: socket.socket, sock: socket.socket) -> int:
+    """One worker: serve what the supervisor hands over until it says otherwise. The exit code."""
+    channel = await Channel[Order].over(sock, Order)
+    begin = await channel.receive()
+    if type(begin) is not Begin:
+        return 0
+    if begin.version != __version__:
+        channel.send(Failed(f"llmgw {__version__} was installed under a running {begin.version}; restart it"))
+        await channel.close()
+        return 1
+    document: Document = pickle.loads(begin.document)  # noqa: S301 - from our own supervisor
+    level = document.logging.level
+    outlets = outlets_for(level)
+    meter = PrometheusMeter(version=__version__)
+    try:
+        counting = attach_shared(document, place.index, place.of)
+        plane = await prepare_plane(document, counting, data, meter, outlets)
+        route_stdlib(outlets.events, level=level)
+        await plane.open()
+    except (StartProblem, DatabaseProblem, Unavailable, OSError) as error:
+        channel.send(Failed(str(error)))
+        await channel.close()
+        return 1
+    spare_the_collector()
+    departure = Departure()
+    tasks = [
+        asyncio.create_task(_obey(channel, departure, meter, plane)),
+        asyncio.create_task(_report(channel, meter)),
+        asyncio.create_task(plane.keyring.watch()),
+        asyncio.create_task(ticks([plane.listener], plane)),
+    ]
+    channel.send(Ready())
+    await departure.asked.wait()
+    await plane.drain(document, departure)
+    for task in tasks:
+        task.cancel()
+    await plane.close()
+    channel.send(Told(meter.take()))
+    outlets.close()
+    await channel.close()
+    return 0
+
+
+async def _obey(
+    channel: Channel[Order], departure: Departure, meter: PrometheusMeter, plane: DataPlane
+) -> None:
+    while (order := await channel.receive()) is not None:
+        if type(order) is Ask:
+            channel.send(Told(meter.take(), asked=True))
+        elif type(order) is Adopt:
+            channel.send(Adopted(order.number, await _adopt(plane, order.document)))
+        elif type(order) is Leave:
+            departure.ask(patient=order.patient)
+    # Without a supervisor nobody tells a load balancer to look elsewhere: go, but in good order.
+    if not departure.asked.is_set():
+        departure.ask(patient=False)
+
+
+async def _adopt(plane: DataPlane, document: bytes) -> str | None:
+    """Why it cannot be served, None when it is."""
+    try:
+        await plane.adopt(pickle.loads(document))  # noqa: S301 - from our own supervisor
+    except Exception as error:
+        return str(error) or type(error).__name__
+    return None
+
+
+async def _report(channel: Channel[Order], meter: PrometheusMeter) -> None:
+    """Tell each second what was counted, so that no more is lost with this process."""
+    while True:
+        await asyncio.sleep(TICK_S)
+        if not channel.clogged:
+            channel.send(Told(meter.take()))
+
+
+if __name__ == "__main__":
+    index, of, data_fd, channel_fd = map(int, sys.argv[1:])
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        sys.exit(
+            runner.run(
+                _work(Place(index, of), socket.socket(fileno=data_fd), socket.socket(fileno=channel_fd))
+            )
+        )

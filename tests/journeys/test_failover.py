@@ -1,0 +1,398 @@
+"""Targets that fail, and what their clients notice. Real sockets at both ends."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.fakes.gateway import RunningGateway
+from tests.fakes.raw_client import chat
+from tests.fakes.upstream import (
+    ScriptedUpstream,
+    Step,
+    cut,
+    delay,
+    event,
+    hang,
+    json_reply,
+    raw,
+    reset,
+    sse_head,
+)
+
+USAGE = {"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 17}
+
+
+def completion(text: str) -> Step:
+    message = {"role": "assistant", "content": text}
+    choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
+    return json_reply({"id": "c", "object": "chat.completion", "choices": choices, "usage": USAGE})
+
+
+def failure(status: int, code: str = "x", fields: dict[str, str] | None = None) -> Step:
+    return json_reply({"error": {"message": f"no: {code}", "type": "t", "code": code}}, status, fields)
+
+
+@pytest.fixture
+async def first() -> AsyncIterator[ScriptedUpstream]:
+    async with ScriptedUpstream() as up:
+        yield up
+
+
+@pytest.fixture
+async def second() -> AsyncIterator[ScriptedUpstream]:
+    async with ScriptedUpstream() as up:
+        yield up
+
+
+MODELS = """
+pair: {targets: [{provider: up, model: a}, {provider: two, model: b}], retry: {base: 10ms}}
+lone: {targets: [{provider: up, model: a}], retry: {base: 10ms}}
+once: {targets: [{provider: up, model: a}], retry: {attempts: 1}}
+brittle:
+  targets: [{provider: up, model: brittle}]
+  retry: {attempts: 1}
+  breaker: {min_calls: 4, failure_ratio: 0.5, window: 10s, open_for: 300ms}
+spread:
+  strategy: weighted
+  targets: [{provider: up, model: a, weight: 3}, {provider: two, model: b, weight: 1}]
+busy:
+  strategy: least_inflight
+  targets: [{provider: up, model: a}, {provider: two, model: b}]
+kept:
+  strategy: weighted
+  sticky: {header: x-session}
+  targets: [{provider: up, model: a}, {provider: two, model: b}]
+talk:
+  strategy: weighted
+  sticky: conversation
+  targets: [{provider: up, model: a}, {provider: two, model: b}]
+long: {targets: [{provider: up, model: a}], fallbacks: [{model: wide, on: [context_length]}]}
+wide: {targets: [{provider: two, model: b}]}
+plain: {targets: [{provider: up, model: a}], fallbacks: [{model: wide}], retry: {base: 10ms}}
+timed: {targets: [{provider: up, model: a}], timeouts: {total: 300ms}}
+"""
+
+
+@pytest.fixture
+async def gateway(first: ScriptedUpstream, second: ScriptedUpstream) -> AsyncIterator[RunningGateway]:
+    two = f'two: {{kind: openai_compatible, base_url: "{second.base_url}/v1", allow_private: true}}'
+    async with RunningGateway(first, providers=two, models=MODELS) as running:
+        yield running
+        await running.quiet()
+        assert running.heard.inside == 0
+        assert (running.road.repeats.active, running.road.repeats.repeating) == (0, 0)
+        opened = [entry for entry in running.journal.entries if type(entry).__name__ == "Opened"]
+        assert len(opened) == len(running.records)
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        [reset()],
+        [cut()],
+        [raw(b"not http\r\n\r\n")],
+        [failure(500)],
+        [failure(503)],
+        [failure(529)],
+        [failure(429)],
+        [failure(401)],
+        [failure(404, "model_not_found")],
+    ],
+    ids=["reset", "cut", "malformed", "500", "503", "529", "429", "401", "404"],
+)
+async def test_the_next_target_answers_when_the_first_fails(
+    gateway: RunningGateway, first: ScriptedUpstream, second: ScriptedUpstream, trouble: list[Step]
+) -> None:
+    """One record, of the target that answered; two attempts."""
+    # A dropped connection is once tried again by the transport, when it was an old one.
+    first.default(*trouble)
+    second.script(completion("from two"))
+
+    answer = await gateway.ask(chat(model="pair"))
+
+    assert answer.status == 200
+    assert answer.json["choices"][0]["message"]["content"] == "from two"
+    assert answer.headers["x-llmgw-provider"] == "two"
+    assert answer.headers["x-llmgw-attempts"] == "2"
+    (record,) = await gateway.settled()
+    assert (record.provider, record.upstream_model, record.attempts) == ("two", "b", 2)
+    assert (record.status, record.outcome, record.input_tokens, record.output_tokens) == (200, "ok", 12, 5)
+
+
+async def test_a_callers_own_mistake_is_told_at_once_and_counts_against_nobody(
+    gateway: RunningGateway, first: ScriptedUpstream, second: ScriptedUpstream
+) -> None:
+    """Asked of one target only; a breaker that counted it would have opened."""
+    first.default(failure(400, "invalid_value"))
+
+    for _ in range(12):
+        answer = await gateway.ask(chat(model="pair"))
+        assert (answer.status, answer.json["error"]["code"]) == (400, "invalid_value")
+
+    assert len(first.requests) == 12
+    assert second.requests == []
+
+
+async def test_a_lone_target_is_asked_again_after_a_wait(
+    gateway: RunningGateway, first: ScriptedUpstream
+) -> None:
+    first.script(failure(500))
+    first.script(failure(503))
+    first.script(completion("at last"))
+
+    answer = await gateway.ask(chat(model="lone"))
+
+    assert (answer.status, answer.headers["x-llmgw-attempts"]) == (200, "3")
+    assert (await gateway.settled())[0].attempts == 3
+
+
+async def test_the_last_failure_is_told_as_the_upstream_said_it(
+    gateway: RunningGateway, first: ScriptedUpstream
+) -> None:
+    first.default(failure(503, "overloaded"))
+
+    answer = await gateway.ask(chat(model="lone"))
+
+    assert (answer.status, answer.json["error"]["code"]) == (503, "overloaded")
+    assert len(first.requests) == 3
+    assert (await gateway.settled())[0].outcome == "upstream_error"
+
+
+async def test_retry_after_is_honoured_before_the_same_target_is_asked(
+    gateway: RunningGateway, first: ScriptedUpstream
+) -> None:
+    first.script(failure(429, "rate_limit_exceeded", {"retry-after-ms": "300"}))
+    first.script(completion("again"))
+    began = time.monotonic()
+
+    answer = await gateway.ask(chat(model="lone"))
+
+    assert answer.status == 200
+    assert time.monotonic() - began >= 0.3
+
+
+async def test_a_target_that_asked_to_be_spared_longer_than_we_wait_is_not_asked(
+    gateway: RunningGateway, first: ScriptedUpstream
+) -> None:
+    """The upstream's 429 goes on with its own wait, and so does the next request's."""
+    first.script(failure(429, "rate_limit_exceeded", {"retry-after": "40"}))
+
+    told = await gateway.ask(chat(model="lone"))
+    spared = await gateway.ask(chat(model="lone"))
+
+    assert (told.status, told.headers["retry-after"]) == (429, "40")
+    assert spared.status == 429
+    assert 38 <= int(spared.headers["retry-after"]) <= 40
+    assert len(first.requests) == 1
+
+
+async def test_a_stream_that_has_begun_is_never_asked_for_again(
+    gateway: RunningGateway, first: ScriptedUpstream, second: ScriptedUpstream
+) -> None:
+    delta = {"id": "c", "choices": [{"index": 0, "delta": {"content": "He"}, "finish_reason": None}]}
+    first.script(sse_head(), event(delta), delay(0.05), cut())
+
+    answer = await gateway.ask(chat(model="pair", stream=True))
+
+    assert b"He" in answer.body
+    assert b"[DONE]" not in answer.body
+    assert b'"error"' in answer.body
+    assert second.requests == []
+    assert (await gateway.settled())[0].outcome == "upstream_truncated"
+
+
+async def test_an_open_breaker_answers_at_once_then_lets_one_probe_through(
+    gateway: RunningGateway, first: ScriptedUpstream
+) -> None:
+    first.default(failure(500))
+    for _ in range(4):
+        assert (await gateway.ask(chat(model="brittle"))).status == 500
+
+    began = time.monotonic()
+    refused = await gateway.ask(chat(model="brittle"))
+    took_s = time.monotonic() - began
+
+    assert (refused.status, refused.json["error"]["code"]) == (503, "upstream_unavailable")
+    assert refused.headers["retry-after"] == "1"
+    assert took_s < 0.1
+    assert len(first.requests) == 4
+    await asyncio.sleep(0.35)
+    first.default(delay(0.1), completion("well again"))
+    answers = await asyncio.gather(*(gateway.ask(chat(model="brittle")) for _ in range(5)))
+    assert Counter(answer.status for answer in answers) == {200: 1, 503: 4}
+    assert len(first.requests) == 5
+    assert (await gateway.ask(chat(model="brittle"))).status == 200
+
+
+async def test_a_caller_who_leaves_during_the_probe_does_not_keep_it(
+    gateway: RunningGateway, first: ScriptedUpstream
+) -> None:
+    first.default(failure(500))
+    for _ in range(4):
+        await gateway.ask(chat(model="brittle"))
+    await asyncio.sleep(0.35)
+    first.default(hang())
+    client = await gateway.open(chat(model="brittle"))
+    await asyncio.sleep(0.1)
+    await client.vanish()
+    await gateway.settled(5)
+    first.default(completion("well again"))
+
+    assert (await gateway.ask(chat(model="brittle"))).status == 200
+
+
+async def test_a_refused_credential_is_left_alone(
+    gateway: RunningGateway, first: ScriptedUpstream, second: ScriptedUpstream
+) -> None:
+    """For all targets of the account."""
+    first.default(failure(401))
+    second.default(completion("two"))
+
+    for _ in range(3):
+        assert (await gateway.ask(chat(model="pair"))).status == 200
+    lone = await gateway.ask(chat(model="lone"))
+
+    assert len(first.requests) == 1
+    assert lone.status == 503
+
+
+async def test_weights_share_the_traffic(
+    gateway: RunningGateway, first: ScriptedUpstream, second: ScriptedUpstream
+) -> None:
+    """3:1 of 90 is 67; six standard deviations are 25."""
+    first.default(completion("x"))
+    second.default(completion("x"))
+    for _ in range(90):
+        await gateway.ask(chat(model="spread"))
+
+    assert 42 <= len(first.requests) <= 89
+
+
+async def test_the_least_busy_target_is_asked(
+    gateway: RunningGateway, first: ScriptedUpstream, second: ScriptedUpstream
+) -> None:
+    first.default(delay(0.2), completion("x"))
+    second.default(delay(0.2), completion("x"))
+
+    await asyncio.gather(*(gateway.ask(chat(model="busy")) for _ in range(10)))
+
+    assert len(first.requests) == len(second.requests) == 5
+
+
+async def test_a_session_stays_where_it_is(
+    gateway: RunningGateway, first: ScriptedUpstream, second: ScriptedUpstream
+) -> None:
+    first.default(completion("x"))
+    second.default(completion("x"))
+    for session in range(12):
+        providers = {
+            (await gateway.ask(chat(model="kept"), headers={"x-session": str(session)})).headers[
+                "x-llmgw-provider"
+            ]
+            for _ in range(3)
+        }
+        assert len(providers) == 1
+
+    assert first.requests
+    assert second.requests
+
+
+async def test_a_conversation_stays_where_it_is_as_it_grows(
+    gateway: RunningGateway, first: ScriptedUpstream, second: ScriptedUpstream
+) -> None:
+    first.default(completion("x"))
+    second.default(completion("x"))
+    for topic in range(8):
+        turns: list[dict[str, str]] = [{"role": "system", "content": "s"}]
+        seen = set()
+        for turn in range(3):
+            turns.append({"role": "user", "content": f"{topic}-{turn}"})
+            answer = await gateway.ask({"model": "talk", "messages": turns})
+            seen.add(answer.headers["x-llmgw-provider"])
+            turns.append({"role": "assistant", "content": "ok"})
+        assert len(seen) == 1
+
+
+async def test_a_fallback_is_asked_for_its_reasons_only(
+    gateway: RunningGateway, first: ScriptedUpstream, second: ScriptedUpstream
+) -> None:
+    second.default(completion("wide"))
+    first.script(failure(400, "context_length_exceeded"))
+    first.script(failure(400, "invalid_value"))
+
+    too_long = await gateway.ask(chat(model="long"))
+    wrong = await gateway.ask(chat(model="long"))
+
+    assert (too_long.status, too_long.headers["x-llmgw-model"]) == (200, "wide")
+    assert wrong.status == 400
+    assert len(second.requests) == 1
+
+
+async def test_a_fallback_comes_before_the_same_target_again(
+    gateway: RunningGateway, first: ScriptedUpstream, second: ScriptedUpstream
+) -> None:
+    first.default(failure(500))
+    second.default(completion("wide"))
+
+    answer = await gateway.ask(chat(model="plain"))
+
+    assert (answer.status, len(first.requests)) == (200, 1)
+
+
+async def test_a_key_that_may_not_use_the_fallback_does_not(
+    first: ScriptedUpstream, second: ScriptedUpstream
+) -> None:
+    from hashlib import sha256
+
+    two = f'two: {{kind: openai_compatible, base_url: "{second.base_url}/v1", allow_private: true}}'
+    digest = sha256(b"sk-narrow").hexdigest()
+    users = f'keys: [{{id: narrow, hash: "sha256:{digest}", allow_models: [plain]}}]'
+    extra = f"  narrow:\n    {users}\n"
+    first.default(failure(500))
+    async with RunningGateway(first, providers=two, models=MODELS, extra=extra) as running:
+        answer = await running.ask(chat(model="plain"), key="sk-narrow")
+
+    assert answer.status == 500
+    assert second.requests == []
+
+
+async def test_the_requests_deadline_is_above_all_attempts(
+    gateway: RunningGateway, first: ScriptedUpstream
+) -> None:
+    first.default(hang())
+    began = time.monotonic()
+
+    ours = await gateway.ask(chat(model="timed"))
+    took_s = time.monotonic() - began
+
+    assert ours.status == 504
+    assert 0.25 < took_s < 0.8
+    assert len(first.requests) == 1
+
+
+async def test_a_caller_may_set_an_earlier_deadline(gateway: RunningGateway, first: ScriptedUpstream) -> None:
+    first.default(hang())
+    began = time.monotonic()
+
+    answer = await gateway.ask(chat(model="lone"), headers={"x-llmgw-timeout": "0.2"})
+
+    assert answer.status == 504
+    assert time.monotonic() - began < 0.7
+    wrong = await gateway.ask(chat(model="lone"), headers={"x-llmgw-timeout": "soon"})
+    assert (wrong.status, wrong.json["error"]["param"]) == (400, "x-llmgw-timeout")
+
+
+async def test_a_failing_upstream_gets_little_more_than_its_clients_send(
+    gateway: RunningGateway, first: ScriptedUpstream
+) -> None:
+    """While the breaker is closed, at most three requests and a fifth of those under way repeat a call."""
+    first.default(delay(0.2), failure(500))
+
+    await asyncio.gather(*(gateway.ask(chat(model="lone")) for _ in range(60)))
+
+    assert len(first.requests) <= 60 * 1.4
