@@ -40,6 +40,10 @@ class Breaker:
         self._probing = False
         self._since: float | None = None
 
+    @property
+    def closed(self) -> bool:
+        return self._open_until is None
+
     def state(self, now: float) -> str:
         if self._open_until is None:
             return CLOSED

@@ -40,6 +40,7 @@ from llmgw.dialects.base import (
 from llmgw.dialects.taps import Tap
 from llmgw.engine.attempt import TurnedDown, attempt
 from llmgw.engine.choose import choose
+from llmgw.engine.health import Health
 from llmgw.engine.plan import Lane, Plan
 from llmgw.engine.road import Road
 from llmgw.engine.strand import Pause
@@ -68,17 +69,87 @@ _BROKEN = frozenset({OVERLOADED, SERVER})
 _ELSEWHERE_ONLY = frozenset({CONTEXT_LENGTH, CONTENT_FILTER})
 """Asking the model's other targets would not help."""
 
+Failure = TurnedDown | UpstreamError | NotFound | UnsupportedOperation
+FAILURES = (TurnedDown, UpstreamError, NotFound, UnsupportedOperation)
+"""After which something else may still answer."""
+
 
 async def forward(ex: Exchange, plan: Plan, client: Client, road: Road) -> Tap | None:
     """Have `ex` answered by one of the plan's targets.
 
     Returns what the answer carried. Raises GatewayError when nothing has reached the client.
     """
-    road.repeats.active += 1
+    repeats = road.repeats
+    repeats.active += 1
     try:
-        return await Trip(ex, plan, client, road).run()
+        now = road.loop.time()
+        lanes = choose(plan, ex, now, random.random)
+        lane = lanes[0]
+        trip: Trip | None = None
+        if _DEADLINE not in ex.fields and lane.health.is_clear(now):
+            # As nearly every request: nothing is prepared for what does not happen.
+            try:
+                return await call(ex, plan, lane, client, road, plan.timeouts, now)
+            except FAILURES as error:
+                trip = Trip(ex, plan, client, road, lanes)
+                trip.failed_first(error)
+        return await (trip or Trip(ex, plan, client, road, lanes)).run()
     finally:
-        road.repeats.active -= 1
+        repeats.active -= 1
+
+
+async def call(
+    ex: Exchange, plan: Plan, lane: Lane, client: Client, road: Road, timeouts: Timeouts, began: float
+) -> Tap | None:
+    """One attempt, and what it tells of the target."""
+    health = lane.health
+    breaker = health.breaker
+    undecided = breaker is not None
+    health.in_flight += 1
+    try:
+        tap = await attempt(ex, plan, lane, client, road, timeouts)
+        now = road.loop.time()
+        if ex.first_byte is not None:
+            health.measured(ex.first_byte - began, now)
+        if breaker is not None:
+            if ex.outcome == "ok":
+                undecided = False
+                breaker.succeeded(now)
+            elif ex.outcome != "client_gone":
+                undecided = False
+                breaker.failed(now)
+        return tap
+    except UpstreamOverloaded:
+        # Our own pool is full, which says nothing of the target.
+        raise
+    except UpstreamError:
+        if breaker is not None:
+            undecided = False
+            breaker.failed(road.loop.time())
+        raise
+    except TurnedDown as refusal:
+        now = road.loop.time()
+        if breaker is not None:
+            undecided = False
+            if refusal.failure.code in _BROKEN:
+                breaker.failed(now)
+            else:
+                breaker.answered(now)
+        _cool(health, refusal, now)
+        raise
+    finally:
+        health.in_flight -= 1
+        if undecided and breaker is not None:
+            breaker.undecided(road.loop.time())
+
+
+def _cool(health: Health, refusal: TurnedDown, now: float) -> None:
+    """Leave alone what asked for it: the target for its own time, the account for ours."""
+    code = refusal.failure.code
+    if code in (AUTH, PERMISSION):
+        health.credential.cooled_until = now + _CREDENTIAL_COOLS_S
+    elif refusal.wait_s is not None and code in (RATE_LIMIT, QUOTA, OVERLOADED):
+        health.cooled_until = now + refusal.wait_s
 
 
 class Trip:
@@ -90,6 +161,7 @@ class Trip:
         "_calls",
         "_client",
         "_deadline",
+        "_ended",
         "_ex",
         "_failure",
         "_lanes",
@@ -101,7 +173,7 @@ class Trip:
         "_timeouts",
     )
 
-    def __init__(self, ex: Exchange, plan: Plan, client: Client, road: Road) -> None:
+    def __init__(self, ex: Exchange, plan: Plan, client: Client, road: Road, lanes: Sequence[Lane]) -> None:
         self._ex = ex
         self._plan = plan
         self._client = client
@@ -111,16 +183,22 @@ class Trip:
         self._deadline = ex.body_read + plan.timeouts.total_s
         if _DEADLINE in ex.fields:
             self._deadline = min(self._deadline, ex.started + _seconds(ex.fields[_DEADLINE]))
-        self._lanes: Sequence[Lane] = choose(plan, ex, road.loop.time(), random.random)
+        self._lanes = lanes
         self._asked = 0
+        self._ended = False
         self._again: list[Lane] = []
         self._seen = {plan.model}
         self._reason = "error"
         self._failure: TurnedDown | GatewayError | None = None
         self._spared_for_s: float | None = None
 
+    def failed_first(self, error: Failure) -> None:
+        """The first target was asked, to no avail."""
+        self._asked = self._calls = 1
+        self._ended = not self._goes_on(self._lanes[0], error)
+
     async def run(self) -> Tap | None:
-        while True:
+        while not self._ended:
             lane = self._next()
             if lane is None:
                 lane = await self._same_again()
@@ -128,9 +206,8 @@ class Trip:
                 break
             try:
                 return await self._ask(lane)
-            except (TurnedDown, UpstreamError, NotFound, UnsupportedOperation) as error:
-                if not self._goes_on(lane, error):
-                    break
+            except FAILURES as error:
+                self._ended = not self._goes_on(lane, error)
         self._give_up()
         return None
 
@@ -198,60 +275,14 @@ class Trip:
         return lane if breaker is None or breaker.admits(road.loop.time()) else None
 
     async def _ask(self, lane: Lane) -> Tap | None:
-        ex, loop, health = self._ex, self._road.loop, lane.health
-        breaker = health.breaker
-        began = loop.time()
+        began = self._road.loop.time()
         timeouts = self._timeouts
-        if self._calls or self._deadline - began < timeouts.total_s:
-            left = max(0.001, self._deadline - began)
-            timeouts = Timeouts(timeouts.connect_s, timeouts.first_byte_s, timeouts.idle_s, left)
+        left = max(0.001, self._deadline - began)
+        timeouts = Timeouts(timeouts.connect_s, timeouts.first_byte_s, timeouts.idle_s, left)
         self._calls += 1
-        health.in_flight += 1
-        decided = False
-        try:
-            tap = await attempt(ex, self._plan, lane, self._client, self._road, timeouts)
-            now = loop.time()
-            if ex.first_byte is not None:
-                health.measured(ex.first_byte - began, now)
-            if breaker is not None and ex.outcome != "client_gone":
-                decided = True
-                if ex.outcome == "ok":
-                    breaker.succeeded(now)
-                else:
-                    breaker.failed(now)
-            return tap
-        except UpstreamOverloaded:
-            # Our own pool is full, which says nothing of the target.
-            raise
-        except UpstreamError:
-            if breaker is not None:
-                decided = True
-                breaker.failed(loop.time())
-            raise
-        except TurnedDown as refusal:
-            if breaker is not None:
-                decided = True
-                if refusal.failure.code in _BROKEN:
-                    breaker.failed(loop.time())
-                else:
-                    breaker.answered(loop.time())
-            self._cool(lane, refusal)
-            raise
-        finally:
-            health.in_flight -= 1
-            if breaker is not None and not decided:
-                breaker.undecided(loop.time())
+        return await call(self._ex, self._plan, lane, self._client, self._road, timeouts, began)
 
-    def _cool(self, lane: Lane, refusal: TurnedDown) -> None:
-        """Leave alone what asked for it: the target for its own time, the account for ours."""
-        now = self._road.loop.time()
-        code = refusal.failure.code
-        if code in (AUTH, PERMISSION):
-            lane.health.credential.cooled_until = now + _CREDENTIAL_COOLS_S
-        elif refusal.wait_s is not None and code in (RATE_LIMIT, QUOTA, OVERLOADED):
-            lane.health.cooled_until = now + refusal.wait_s
-
-    def _goes_on(self, lane: Lane, error: TurnedDown | GatewayError) -> bool:
+    def _goes_on(self, lane: Lane, error: Failure) -> bool:
         """Take note of a failure; whether anything may still answer."""
         if isinstance(error, TurnedDown):
             code = error.failure.code

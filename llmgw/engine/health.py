@@ -33,6 +33,15 @@ class Health:
         self._latency_s = 0.0
         self._measured_at = 0.0
 
+    def is_clear(self, now: float) -> bool:
+        """Whether nothing is known against asking it."""
+        breaker = self.breaker
+        return (
+            now >= self.cooled_until
+            and now >= self.credential.cooled_until
+            and (breaker is None or breaker.closed)
+        )
+
     def spared_for_s(self, now: float) -> float:
         """How long it is not to be asked, 0 when it may be."""
         wait = max(self.cooled_until, self.credential.cooled_until) - now
