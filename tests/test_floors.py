@@ -37,6 +37,7 @@ LEFT_ARM = {"policies", "engine"}
 HOT = {"wire", "core", "ports", "dialects", "limits", "policies", "engine"}
 THIRD_PARTY = {
     "botocore": {"providers"},
+    "google": {"providers"},
     "msgspec": set(FLOORS),
     "httptools": {"transport", "server", "cli"},
     "uvloop": {"server", "cli", "transport"},
@@ -46,16 +47,19 @@ THIRD_PARTY = {
     "yaml": {"config", "cli"},
     "sqlalchemy": {"stores", "admin"},
     "alembic": {"stores"},
+    "hiredis": {"stores"},
     "aiosqlite": {"stores"},
+    "asyncpg": {"stores"},
     "tiktoken": {"tokens"},
     "genai_prices": {"tokens"},
     "starlette": {"server", "admin"},
     "uvicorn": {"server", "admin"},
+    "h11": {"server"},
     "typer": {"cli"},
     "click": {"cli"},
     "rich": {"cli", "telemetry", "server"},
     "prometheus_client": {"telemetry"},
-    "httpx2": {"telemetry"},
+    "httpx2": {"telemetry", "providers"},
     "anyio": {"telemetry"},
 }
 

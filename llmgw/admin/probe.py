@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from llmgw.core.chat import ChatRequest, Message, Text
 from llmgw.core.errors import GatewayError, UpstreamError
+from llmgw.core.operation import Operation
 from llmgw.core.target import Target
 from llmgw.dialects.base import (
     AUTH,
@@ -22,8 +23,10 @@ from llmgw.dialects.base import (
     SERVER,
 )
 from llmgw.dialects.registry import target_dialect
+from llmgw.engine.convert import with_members
 from llmgw.ports.provider import Provider
 from llmgw.ports.transport import Headers, Timeouts, Transport, UpstreamRequest
+from llmgw.wire.envelope import Envelope
 
 _MAX_OUTPUT = 16
 _VERDICTS = {
@@ -79,7 +82,7 @@ class _Gathered:
 
 async def probe(provider: Provider, target: Target, transport: Transport, within_s: float) -> Verdict:
     """Ask `target` for a few tokens. Whatever happens, a verdict."""
-    endpoint = provider.chat_endpoint(False)
+    endpoint = provider.own_endpoint(Operation.CHAT, target.model, False)
     head = provider.head(endpoint, target.model, b"application/json") if endpoint is not None else None
     if endpoint is None or head is None:
         return Verdict(False, "does not serve conversations")
@@ -90,7 +93,12 @@ async def probe(provider: Provider, target: Target, transport: Transport, within
         body = dialect.render_request(
             ChatRequest(model=target.model, messages=(question,), max_output=_MAX_OUTPUT)
         ).body
+        if endpoint.members:
+            body = with_members(Envelope(body), endpoint.members)
         if provider.signer is not None:
+            pending = provider.signer.pending()
+            if pending is not None:
+                await pending
             head = provider.signer.sign(head, body)
         answer = _Gathered()
         timeouts = Timeouts(connect_s=min(5.0, within_s), idle_s=within_s, total_s=within_s)

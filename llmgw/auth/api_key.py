@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import time
 from collections.abc import Iterable, Mapping
 
 from llmgw.core.api_key import public_id
-from llmgw.core.errors import InvalidCredentials
+from llmgw.core.errors import InvalidCredentials, Unavailable
 from llmgw.core.principal import Principal
 from llmgw.ports.stores import KeyEntry
 
@@ -29,12 +30,16 @@ class ApiKeys:
 
     A header that has been proved is remembered whole, until the next `replace`: looking it up
     again compares it only with what hashes alike under this process's own random seed.
+
+    current_until: monotonic seconds until which the set is known to be what the store has; past
+        that, a key that is not in it may be good all the same.
     """
 
     def __init__(self, entries: Iterable[KeyEntry] = ()) -> None:
         self._by_id: dict[str, tuple[KeyEntry, Principal]] = {}
         self._by_digest: dict[bytes, tuple[KeyEntry, Principal]] = {}
         self._proved: dict[bytes, tuple[KeyEntry, Principal]] = {}
+        self.current_until = math.inf
         self.replace(entries)
 
     def replace(self, entries: Iterable[KeyEntry]) -> None:
@@ -56,7 +61,8 @@ class ApiKeys:
         """Who holds the key in these headers; None when there is none.
 
         Raises InvalidCredentials when the key is unknown, revoked or expired, or when two
-        headers carry different keys.
+        headers carry different keys. Raises Unavailable when it is unknown here and the store,
+        which may know it, cannot be asked.
         """
         bearer = fields.get(b"authorization")
         if bearer is not None and _OTHER_PLACES.isdisjoint(fields):
@@ -78,6 +84,8 @@ class ApiKeys:
             not hmac.compare_digest(digest, found[0].digest if found is not None else _NOBODY)
             or found is None
         ):
+            if found is None and time.monotonic() > self.current_until:
+                raise Unavailable("the key cannot be checked at the moment; try again", retry_after_s=2)
             raise InvalidCredentials(_REFUSED)
         expires_at = found[0].expires_at
         if expires_at is not None and time.time() >= expires_at:

@@ -32,10 +32,14 @@ COMMANDS: dict[str, Entry] = {
     "serve": Entry("llmgw.cli.serve:serve", "Run the gateway, or try it with --demo."),
     "init": Entry("llmgw.cli.init:init", "Write a commented configuration for your own providers."),
     "reload": Entry("llmgw.cli.reload:reload", "Have the running gateway read its configuration now."),
+    "workers": Entry(
+        "llmgw.cli.workers:app", "List the serving processes, and replace them one by one.", group=True
+    ),
     "config": Entry("llmgw.cli.config:app", "Check and show the configuration.", group=True),
     "providers": Entry(
         "llmgw.cli.providers:app", "List the configured providers, and call them.", group=True
     ),
+    "route": Entry("llmgw.cli.route:app", "Explain where a request would go.", group=True),
     "keys": Entry("llmgw.cli.keys:app", "Issue, list, rotate and revoke API keys.", group=True),
     "usage": Entry("llmgw.cli.usage:app", "Report what was used, by whom and for how much.", group=True),
     "quota": Entry("llmgw.cli.quota:app", "Show what is left of quotas and budgets.", group=True),

@@ -20,9 +20,6 @@ app = typer.Typer(
 )
 
 
-_WIDTH = 60
-
-
 class ShowFormat(StrEnum):
     YAML = "yaml"
     JSON = "json"
@@ -66,9 +63,13 @@ def show(
 def diff(config: ConfigOption = Path("llmgw.yaml"), format: FormatOption = Format.TABLE) -> None:
     """Print what the file would change in the running gateway, and for whom.
 
-    Compares meanings: order, comments, defaults and files make no difference. When no gateway
-    runs, the file is compared with the last configuration that was in effect.
+    Compares meanings: order, comments, defaults and files make no difference, and neither does
+    what the gateway's environment or options decide. When no gateway runs, the file is compared
+    with the last configuration that was in effect.
+
+    Example:  llmgw config diff -c staged.yaml
     """
+    from llmgw.cli.config_changes import print_changes
     from llmgw.cli.gateway import ask
     from llmgw.config.diff import changes
     from llmgw.runtime.lastgood import LastGood
@@ -78,19 +79,26 @@ def diff(config: ConfigOption = Path("llmgw.yaml"), format: FormatOption = Forma
     if running is None:
         kept = LastGood(document.storage.data_dir).read()
         if kept is None:
-            raise CliError(f"no gateway runs on {document.storage.data_dir}, and none has")
-        running = {"generation": kept.generation, "document": kept.document}
-    found = changes(running["document"], document.model_dump(mode="json"))
-    if not found and format is Format.TABLE:
-        typer.echo(f"nothing changes: generation {running['generation']}")
+            raise CliError(
+                f"no gateway runs on {document.storage.data_dir}, and none has; `llmgw config check` "
+                f"tells whether one would start"
+            )
+        running = {"generation": kept.generation, "document": kept.document, "overridden": []}
+    found = [
+        change
+        for change in changes(running["document"], document.model_dump(mode="json"))
+        if not any(f"{change.path}.".startswith(f"{path}.") for path in running["overridden"])
+    ]
+    if format is Format.TABLE:
+        print_changes(running["generation"], document.generation, found)
         return
     emit(
         [
             {
                 "change": change.kind,
                 "path": change.path,
-                "before": _short(change.before, format),
-                "after": _short(change.after, format),
+                "before": _flat(change.before, format),
+                "after": _flat(change.after, format),
                 "affects": change.affects,
             }
             for change in found
@@ -100,12 +108,11 @@ def diff(config: ConfigOption = Path("llmgw.yaml"), format: FormatOption = Forma
     )
 
 
-def _short(value: object, format: Format) -> object:
-    """A value as it is in JSON; as one line of text elsewhere."""
+def _flat(value: object, format: Format) -> object:
+    """A value as it is in JSON; as one line of text in CSV."""
     if format is Format.JSON or value is None or isinstance(value, str):
         return value
-    text = json.dumps(value, ensure_ascii=False)
-    return text if format is not Format.TABLE or len(text) <= _WIDTH else text[: _WIDTH - 1] + "…"
+    return json.dumps(value, ensure_ascii=False)
 
 
 @app.command()
@@ -114,6 +121,10 @@ def schema() -> None:
 
     Example:  llmgw config schema > llmgw.schema.json
     """
+    from llmgw.config.plugins import PluginError
     from llmgw.config.schema import json_schema
 
-    print_json(json_schema())
+    try:
+        print_json(json_schema())
+    except PluginError as error:
+        raise CliError(f"{error}; mend or uninstall it") from error

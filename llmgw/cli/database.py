@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from llmgw.cli.problems import CliError
 from llmgw.core.errors import GatewayError
+from llmgw.stores.urls import shown
 
 if TYPE_CHECKING:
     from llmgw.config.document import Document
-    from llmgw.stores.sql import Database
+    from llmgw.stores.database import Database
 
 
 @contextmanager
@@ -20,22 +21,21 @@ def engine(document: Document, *, create: bool = False) -> Iterator[Database]:
 
     Raises CliError, also for what is raised inside by use cases and the database.
     """
+    from llmgw.stores.database import open_database
     from llmgw.stores.migrate import refuse_unusable
     from llmgw.stores.schema_version import SchemaState, create_schema
-    from llmgw.stores.sql import open_engine
     from llmgw.stores.sqlite import DatabaseProblem
 
-    url = document.storage.url
-    path = document.storage.sqlite_path
+    url = document.storage.database
     try:
         state = refuse_unusable(url)
         if state is SchemaState.FRESH:
             if not create:
-                raise CliError(f"no database at {path}; `llmgw serve` or `llmgw db migrate` makes one")
+                raise CliError(f"no database at {shown(url)}; `llmgw serve` or `llmgw db migrate` makes one")
             create_schema(url)
         elif state is SchemaState.BEHIND:
-            raise CliError(f"the database {path} has an older schema; run `llmgw db migrate`")
-        opened = open_engine(url)
+            raise CliError(f"the database {shown(url)} has an older schema; run `llmgw db migrate`")
+        opened = open_database(url)
         try:
             yield opened
         finally:
@@ -53,7 +53,7 @@ def drain(document: Document) -> None:
     directory = document.storage.data_dir / "journal"
     if not directory.is_dir():
         return
-    drainer = Drainer(directory, document.storage.url, durability=document.storage.durability)
+    drainer = Drainer(directory, document.storage.database, durability=document.storage.durability)
     try:
         if not drainer.drain():
             drainer.catch_up()
@@ -61,6 +61,7 @@ def drain(document: Document) -> None:
         # The report goes on with what is in the database; the journals are kept.
         import sys
 
-        print(f"warning: the journals could not be loaded: {error}", file=sys.stderr)
+        reason = getattr(error, "detail", None) or error
+        print(f"warning: the journals could not be loaded: {reason}", file=sys.stderr)
     finally:
         drainer.release()

@@ -13,7 +13,7 @@ import typer
 from llmgw.cli.database import engine
 from llmgw.cli.output import Format, FormatOption, emit, print_json
 from llmgw.cli.problems import CliError
-from llmgw.cli.session import ConfigOption, load_unresolved
+from llmgw.cli.session import ConfigOption, load_stored
 
 if TYPE_CHECKING:
     from llmgw.admin.keys import Keys
@@ -127,7 +127,7 @@ def _keys(config: Path) -> Iterator[Keys]:
     from llmgw.admin.keys import Keys
     from llmgw.stores.sql import SqlKeyRegistry
 
-    document = load_unresolved(config)
+    document = load_stored(config)
     declared = [key.id for tenant in document.tenants.values() for key in tenant.keys]
     with engine(document, create=True) as opened:
         yield Keys(SqlKeyRegistry(opened), document.tenants, declared)

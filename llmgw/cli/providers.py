@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llmgw.cli.gateway import ask
 from llmgw.cli.output import Format, FormatOption, emit
 from llmgw.cli.session import CliError, ConfigOption, load, load_unresolved
 
@@ -21,7 +22,7 @@ app = typer.Typer(
 )
 
 _CONFIG = Path("llmgw.yaml")
-_LIST = ("provider", "tenant", "kind", "base_url", "models")
+_LIST = ("provider", "tenant", "kind", "from", "base_url", "models", "failing", "credential")
 _TEST = (
     "provider",
     "tenant",
@@ -42,12 +43,16 @@ def providers() -> None:
 
 @app.command("list")
 def list_(config: ConfigOption = _CONFIG, format: FormatOption = Format.TABLE) -> None:
-    """List the configured providers and the models that go there. Asks nobody.
+    """List the configured providers, the models that go there, and what the running gateway knows.
+
+    Calls no provider. `failing` are the targets whose breaker is open; a refused `credential` is
+    left alone for half a minute. Both are empty when no gateway runs.
 
     Example:  llmgw providers list --format json
     """
     document = load_unresolved(config)
     targets = _targets(document)
+    known = ask(document, "targets") or []
     rows = []
     for owner, name, settings in _accounts(document):
         models = sorted({public for public, *target in targets if target[:2] == [owner, name]})
@@ -56,8 +61,10 @@ def list_(config: ConfigOption = _CONFIG, format: FormatOption = Format.TABLE) -
                 "provider": name,
                 "tenant": owner,
                 "kind": settings.kind,
+                "from": _origin_of(settings.kind),
                 "base_url": getattr(settings, "url", None),
                 "models": models,
+                **_standing(owner, name, known),
             }
         )
     emit(rows, _LIST, format)
@@ -158,6 +165,26 @@ def _accounts(document: Document) -> list[tuple[str | None, str, Any]]:
     for tenant, settings in document.tenants.items():
         found += ((tenant, name, each) for name, each in settings.providers.items())
     return found
+
+
+def _origin_of(kind: str) -> str:
+    """Who brings a kind: llmgw itself, or an installed distribution."""
+    from llmgw.config.plugins import plugin_kind
+
+    found = plugin_kind(kind)
+    return "llmgw" if found is None else found.source
+
+
+def _standing(owner: str | None, name: str, known: list[dict[str, Any]]) -> dict[str, object]:
+    """What the gateway knows of an account."""
+    own = [one for one in known if (one["tenant"], one["provider"]) == (owner, name)]
+    account = next((one for one in own if one["model"] is None), None)
+    return {
+        "failing": sorted(
+            one["model"] for one in own if one["model"] is not None and one["state"] != "closed"
+        ),
+        "credential": None if account is None else "refused" if account["spared_for_s"] else "ok",
+    }
 
 
 def _targets(document: Document) -> list[tuple[str, str | None, str, str]]:

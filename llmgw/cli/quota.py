@@ -9,7 +9,7 @@ import typer
 
 from llmgw.cli.gateway import ask
 from llmgw.cli.output import Format, FormatOption, Row, emit
-from llmgw.cli.session import CliError, ConfigOption, load_unresolved
+from llmgw.cli.session import CliError, ConfigOption, load_stored
 
 if TYPE_CHECKING:
     from llmgw.config.document import Document
@@ -64,7 +64,7 @@ def show(
 
     Example:  llmgw quota show acme
     """
-    document = load_unresolved(config)
+    document = load_stored(config)
     rows: list[dict[str, str | int | None]] | None = ask(document, "quotas")
     if rows is None:
         rows = _from_records(document)
@@ -91,7 +91,7 @@ def _from_records(document: Document) -> list[dict[str, str | int | None]]:
     from llmgw.stores.ledger import Ledger
 
     clock = system_clock()
-    ledger = Ledger(document.storage.url, document.storage.data_dir / "journal")
+    ledger = Ledger(document.storage.database, document.storage.data_dir / "journal")
     with engine(document):
         drain(document)
         spent = ledger_balances(document, clock, ledger.sums)

@@ -13,7 +13,7 @@ from llmgw.cli.problems import CliError
 if TYPE_CHECKING:
     from llmgw.config.document import Document
 
-__all__ = ["CliError", "ConfigOption", "load", "load_unresolved"]
+__all__ = ["CliError", "ConfigOption", "load", "load_stored", "load_unresolved"]
 
 ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", metavar="FILE", help="Configuration file.", show_default=True)
@@ -39,6 +39,15 @@ def load_unresolved(path: Path) -> Document:
 
 def load(path: Path) -> Document:
     """The document in `path`, with its secrets. Raises CliError."""
+    return _resolved(path, None)
+
+
+def load_stored(path: Path) -> Document:
+    """The document in `path`, with the secrets of `storage` alone. Raises CliError."""
+    return _resolved(path, "storage")
+
+
+def _resolved(path: Path, section: str | None) -> Document:
     from llmgw.config.problems import ConfigError
     from llmgw.config.resolve import resolve_secrets
     from llmgw.secrets.env import EnvSource
@@ -46,7 +55,7 @@ def load(path: Path) -> Document:
 
     document = load_unresolved(path)
     try:
-        return resolve_secrets(document, [EnvSource(os.environ), FileSource(document.path.parent)])
+        return resolve_secrets(document, [EnvSource(os.environ), FileSource(document.path.parent)], section)
     except ConfigError as error:
         raise _refused(path, error) from None
 

@@ -13,7 +13,7 @@ import typer
 
 from llmgw.cli.database import drain, engine
 from llmgw.cli.output import Format, FormatOption, Row, emit
-from llmgw.cli.session import CliError, ConfigOption, load_unresolved
+from llmgw.cli.session import CliError, ConfigOption, load_stored
 
 if TYPE_CHECKING:
     from llmgw.config.document import Document
@@ -78,7 +78,7 @@ def report(
 
     groups = tuple(name.strip() for name in by.split(",") if name.strip())
     now = datetime.now(UTC)
-    with _records(load_unresolved(config)) as records:
+    with _records(load_stored(config)) as records:
         rows = usage_report(
             records,
             groups,
@@ -101,7 +101,7 @@ def tail(
     from llmgw.admin.usage import follow as follow_usage
     from llmgw.admin.usage import tail as usage_tail
 
-    document = load_unresolved(config)
+    document = load_stored(config)
     with _records(document) as records:
         rows, place = usage_tail(records, lines)
         _print(rows, format)
@@ -124,7 +124,7 @@ def verify(config: ConfigOption = _CONFIG, format: FormatOption = Format.TABLE) 
     """
     from llmgw.cli.gateway import ask
 
-    document = load_unresolved(config)
+    document = load_stored(config)
     found = ask(document, "verify")
     if found is None:
         raise CliError(

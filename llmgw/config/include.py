@@ -78,7 +78,11 @@ class Includes:
                 if file != self._main:
                     self.problems.append(problem_at(item.place, path, "must be text"))
                 continue
-            pattern = str(file.parent / FilePath(item.value).expanduser())
+            try:
+                pattern = _pattern(file.parent, item.value)
+            except ValueError as error:
+                self.problems.append(problem_at(item.place, path, str(error)))
+                continue
             if glob.has_magic(item.value):
                 self.globs.append(pattern)
                 yield from (
@@ -120,6 +124,16 @@ def shown(path: FilePath) -> str:
         return str(path.absolute().relative_to(FilePath.cwd()))
     except ValueError:
         return str(path)
+
+
+def _pattern(directory: FilePath, text: str) -> str:
+    """Where an entry looks. Raises ValueError for what is no path."""
+    if "\0" in text:
+        raise ValueError("is not a path: it holds a NUL character")
+    try:
+        return str(directory / FilePath(text).expanduser())
+    except RuntimeError:
+        raise ValueError(f"{text.partition('/')[0]} stands for no user's directory") from None
 
 
 def _is_empty(node: Node) -> bool:

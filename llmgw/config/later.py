@@ -20,15 +20,10 @@ _PATTERNS = (
     "retention",
     "server.tls.client_ca",
     "server.tls.client_auth",
-    "storage.redis",
-    "auth.stale_grace",
     "auth.jwt",
     "auth.client_cert",
     "logging.bodies",
     "observability.otlp",
-    "models.*.mirror",
-    "models.*.hedge",
-    "models.*.facts",
     "models.*.cache",
     "models.*.redaction",
     "routes.*.match.claim",
@@ -49,7 +44,6 @@ LATER: tuple[tuple[str, ...], ...] = (
     *(("tenants", "*", *pattern.split(".")) for pattern in _PATTERNS if pattern.startswith("models.")),
 )
 
-LATER_KINDS = ("vertex",)
 LATER_SECRETS = ("vault", "azure-kv", "aws-sm", "gcp-sm")
 
 REASON = "not available in this version"

@@ -19,9 +19,11 @@ from llmgw.config.later import REASON, take_later
 from llmgw.config.limits import problems_of_limits
 from llmgw.config.mistakes import problems_of
 from llmgw.config.names import problems_of_names, warnings_of_names
+from llmgw.config.plugins import installed
 from llmgw.config.problems import ConfigError, Path, Problem, problem_at
 from llmgw.config.quotas import problems_of_quotas
 from llmgw.config.source import MapNode, Node, parse_yaml, place_of, plain
+from llmgw.config.unreachable import warnings_of_routes
 
 
 def load_document(path: FilePath, environ: Mapping[str, str]) -> Document:
@@ -59,7 +61,7 @@ def _build(data: bytes | str, path: FilePath, environ: Mapping[str, str]) -> Doc
     contents = {name: value for name, value in plain(root).items() if value is not None}
     contents.setdefault("storage", {})
     try:
-        document = Document.model_validate(contents, context={"directory": path.parent})
+        document = Document.model_validate(contents, context={"directory": path.parent, "kinds": installed()})
     except ValidationError as error:
         unavailable = {problem.path for problem in problems if problem.reason == REASON}
         problems += (found for found in problems_of(error, root, Document) if found.path not in unavailable)
@@ -76,6 +78,7 @@ def _build(data: bytes | str, path: FilePath, environ: Mapping[str, str]) -> Doc
 
 def _warnings(document: Document, root: Node) -> Iterator[Problem]:
     yield from warnings_of_names(root)
+    yield from warnings_of_routes(root)
     if document.limits.ip_apply_to == "all" and document.server.sees_one_address:
         path: Path = ("server", "listen")
         reason = (

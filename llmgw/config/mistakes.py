@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from llmgw.config.limits import LEVEL_TAGS, Sparse
+from llmgw.config.plugins import PluginError, plugin_kind
 from llmgw.config.problems import Path, Problem, nearest, problem_at
 from llmgw.config.providers import kind_problem
 from llmgw.config.section import Mistake
@@ -54,7 +55,22 @@ def _walk(loc: tuple[int | str, ...], root: Node, document: type[BaseModel]) -> 
             node = node.entries[step][1] if isinstance(step, str) and step in node.entries else None
         elif isinstance(node, ListNode):
             node = node.items[step] if isinstance(step, int) and step < len(node.items) else None
+        types = _installed(node, types)
     return tuple(path), parents
+
+
+def _installed(node: Node | None, types: list[Any]) -> list[Any]:
+    """The types, or that of the installed kind of provider which stands here."""
+    if not isinstance(node, MapNode) or "kind" not in node.entries or not any(map(_tag, types)):
+        return types
+    kind = node.entries["kind"][1].value
+    if not isinstance(kind, str) or any(_tag(each) == kind for each in types):
+        return types
+    try:
+        found = plugin_kind(kind)
+    except PluginError:
+        return types
+    return types if found is None else [found.settings]
 
 
 def _is_empty(root: Node, path: Path) -> bool:

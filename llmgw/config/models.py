@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
+from llmgw.config.facts import FactsSettings
 from llmgw.config.problems import nearest
-from llmgw.config.quantities import Percent, PositiveDuration
+from llmgw.config.quantities import PPM_PER_PERCENT, Percent, PositiveDuration
 from llmgw.config.section import Mistake, ModelName, ProviderName, Section
 
 STRATEGIES = ("weighted", "priority", "least_inflight", "latency", "cost")
@@ -23,6 +24,10 @@ def _strategy(name: str) -> str:
 
 
 Strategy = Annotated[str, AfterValidator(_strategy), Field(json_schema_extra={"enum": list(STRATEGIES)})]
+
+
+def _off(value: object) -> object:
+    return None if value == "off" else value
 
 
 class TargetSettings(Section):
@@ -47,6 +52,8 @@ class TimeoutSettings(Section):
     """Between two chunks."""
     total: PositiveDuration = 600.0
     """For the whole answer."""
+    keep_alive: Annotated[PositiveDuration | None, BeforeValidator(_off)] = None
+    """Say `: keep-alive` into event streams that are silent for so long. `off` unless written."""
 
 
 Reason = Literal["error", "rate_limit", "context_length", "content_filter"]
@@ -92,8 +99,25 @@ class StickyHeader(Section):
     header: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]+$", to_lower=True, max_length=64)]
 
 
-def _off(value: object) -> object:
-    return None if value == "off" else value
+class MirrorSettings(Section):
+    """A copy of some requests goes here too; its answer is thrown away and its cost recorded apart."""
+
+    target: TargetSettings
+    share: Percent
+    """Of the requests, as in `1%`."""
+
+    @model_validator(mode="after")
+    def _a_share(self) -> MirrorSettings:
+        if not 0 < self.share <= 100 * PPM_PER_PERCENT:
+            raise Mistake("must be more than 0% and at most 100%", member="share")
+        return self
+
+
+class HedgeSettings(Section):
+    """A second target is asked as well when the first is slow; whichever begins first is heard."""
+
+    after: PositiveDuration
+    """How long the first may say nothing."""
 
 
 class ModelSettings(Section):
@@ -106,10 +130,15 @@ class ModelSettings(Section):
     """Asked in order, once every target has failed."""
     sticky: Literal["user", "conversation"] | StickyHeader | None = None
     """What keeps going to the same target while that is healthy."""
+    mirror: MirrorSettings | None = None
+    """A target on trial beside the others."""
     retry: RetrySettings = RetrySettings()
     breaker: Annotated[BreakerSettings | None, BeforeValidator(_off)] = BreakerSettings()
     """`off`: a target is never left alone."""
+    hedge: Annotated[HedgeSettings | None, BeforeValidator(_off)] = None
+    """For latency's sake: costs the prompt of the call that loses. `off` unless written."""
     timeouts: TimeoutSettings = TimeoutSettings()
+    facts: FactsSettings = FactsSettings()
     on_loss: Literal["drop", "reject"] = "drop"
     """`reject`: refuse tuning that the target's dialect cannot express, instead of naming it."""
 

@@ -7,18 +7,17 @@ with a wrong unit elsewhere. Whatever has the wrong type is passed over: validat
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
-from typing import Any
 
-from llmgw.config.problems import Path, Place, Problem, nearest, problem_at, render_path
+from llmgw.config.problems import Path, Problem, nearest, problem_at
+from llmgw.config.providers import secret_members
 from llmgw.config.secret import looks_like_reference
-from llmgw.config.source import ListNode, MapNode, Node, node_at, place_of, plain
+from llmgw.config.source import ListNode, MapNode, Node, node_at, place_of
 
 _SECRET_MEMBERS = ("api_key", "proxy", "webhook")
 _SECRETS = " and ".join((", ".join(_SECRET_MEMBERS[:-1]), _SECRET_MEMBERS[-1]))
+"""The ones that many sections have; kinds of providers have further ones."""
+_SECRET_PLACES = (("storage", "url"), ("storage", "redis"))
 _DEFAULT_TENANT = "default"
-_SERVED = ("v1", "v1beta")
-"""The first segments of the paths that are served."""
 
 
 def problems_of_names(root: Node) -> Iterator[Problem]:
@@ -40,10 +39,9 @@ def problems_of_names(root: Node) -> Iterator[Problem]:
 
 
 def warnings_of_names(root: Node) -> Iterator[Problem]:
-    """Names that only others can vouch for, credentials or the database; and routes nobody gets to."""
+    """Names that only others can vouch for, credentials or the database."""
     checks = _Names(root)
     yield from checks.quota_subjects()
-    yield from checks.unreachable_routes()
 
 
 class _Names:
@@ -58,10 +56,17 @@ class _Names:
         node = self._at(path)
         for name, model in (_entries(node) if node is not None else {}).items():
             targets = _entries(model).get("targets")
-            for index, target in enumerate(targets.items if isinstance(targets, ListNode) else ()):
+            named: list[tuple[Path, Node]] = [
+                (("targets", index), target)
+                for index, target in enumerate(targets.items if isinstance(targets, ListNode) else ())
+            ]
+            mirror = _entries(model).get("mirror")
+            if mirror is not None and "target" in _entries(mirror):
+                named.append((("mirror", "target"), _entries(mirror)["target"]))
+            for place, target in named:
                 provider = _text(_entries(target).get("provider"))
                 if provider is not None:
-                    at = (*path, name, "targets", index, "provider")
+                    at = (*path, name, *place, "provider")
                     yield from self._provider(provider, at, tenant=str(path[1]) if len(path) > 1 else None)
 
     def fallbacks(self, path: Path) -> Iterator[Problem]:
@@ -154,23 +159,6 @@ class _Names:
                 yield self._problem(at, f'no model named "{name}"', nearest(name, {*shared, *own}))
             return
 
-    def unreachable_routes(self) -> Iterator[Problem]:
-        """Routes whose every request an earlier one takes, or whose path none can have."""
-        before: list[tuple[Path, dict[str, Any]]] = []
-        for path, route in self._routes():
-            match = {name: said for name, said in plain(_match(route)).items() if said}
-            prefix = _text(route.get("strip_prefix"))
-            match["strip_prefix"] = prefix and prefix.removesuffix("/")
-            taken = next((at for at, earlier in before if _covers(earlier, match)), None)
-            first = str(match.get("path", "")).split("/")[1:2]
-            if taken is not None:
-                where = f"{place_of(self._root, taken)} {render_path(taken)}"
-                yield self._problem(path, f"no request gets here: {where} takes every one before")
-            elif prefix is None and first and "*" not in first[0] and first[0] not in _SERVED:
-                reason = f"no request gets here: nothing is served below /{first[0]}; set strip_prefix"
-                yield self._problem((*path, "match", "path"), reason)
-            before.append((path, match))
-
     def _routes(self) -> Iterator[tuple[Path, dict[str, Node]]]:
         node = self._at(("routes",))
         for index, route in enumerate(node.items if isinstance(node, ListNode) else ()):
@@ -261,8 +249,16 @@ class _Names:
         elif isinstance(node, ListNode):
             for index, item in enumerate(node.items):
                 yield from self.stray_references(item, (*path, index))
-        elif _is_stray(node, path):
+        elif _is_stray(node, path) and not self._is_secret(path):
             yield self._problem(path, f"references are read in {_SECRETS} only")
+
+    def _is_secret(self, path: Path) -> bool:
+        """Whether a provider's kind has a secret there, or is refused anyway."""
+        kind = _text(self._at((*path[:-1], "kind")))
+        if path[-3:-2] != ("providers",) or kind is None:
+            return False
+        members = secret_members(kind)
+        return members is None or path[-1] in members
 
     def _once(self, what: str | None, path: Path, seen: dict[str, Path]) -> Iterator[Problem]:
         if what is None:
@@ -278,25 +274,6 @@ class _Names:
 
     def _problem(self, path: Path, reason: str, suggestion: str | None = None) -> Problem:
         return problem_at(place_of(self._root, path), path, reason, suggestion)
-
-
-def _match(route: dict[str, Node]) -> Node:
-    match = route.get("match")
-    return match if isinstance(match, MapNode) else MapNode(Place(""))
-
-
-def _covers(earlier: dict[str, Any], later: dict[str, Any]) -> bool:
-    """Whether whatever fits `later` fits `earlier`. Says no where that takes more than a look."""
-    for name, said in earlier.items():
-        other = later.get(name)
-        if isinstance(said, dict):
-            if not isinstance(other, dict) or not said.items() <= other.items():
-                return False
-        elif said != other:
-            literal = name == "model" and isinstance(other, str) and not set("*?[") & set(other)
-            if not literal or not fnmatchcase(str(other), str(said)):
-                return False
-    return True
 
 
 def _entries(node: Node) -> dict[str, Node]:
@@ -335,6 +312,7 @@ def _is_stray(node: Node, path: Path) -> bool:
         and "${" in node.value
         and path[-1:] != ()
         and path[-1] not in _SECRET_MEMBERS
+        and path not in _SECRET_PLACES
         and looks_like_reference(node.value)
     )
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from llmgw.config.quantities import Price
+from llmgw.config.quantities import Money, Price
 from llmgw.config.section import Section
 
 
@@ -31,6 +31,8 @@ class PriceSettings(Section):
     cache_write: Price | None = None
     """Input written to the provider's prompt cache."""
     reasoning: Price | None = None
+    request: Money = 0
+    """Of each request, in USD, beside its tokens; of each search where reranking is billed by searches."""
 
 
 class PricesSettings(Section):

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 from importlib.util import find_spec
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 
-from llmgw.config.later import LATER_KINDS, REASON
+from llmgw.config.plugins import OrInstalled, PluginError, installed, plugin_kind
 from llmgw.config.problems import nearest
 from llmgw.config.quantities import Count, Duration
 from llmgw.config.secret import Secret
-from llmgw.config.section import ConfigPath, Flag, Mistake, ModelName, Section
+from llmgw.config.section import Flag, Mistake, ModelName, Section
+from llmgw.config.upstream import Account, BaseUrl, Reach, Service, refuse_private
 from llmgw.config.vendors import VENDORS
-from llmgw.wire.hosts import is_private_host
 
-PROXY_FORM = "must look like http://host:port or http://user:password@host:port"
+CREDENTIALS_FORM = "must be the JSON of a service account, or of gcloud auth application-default login"
 OPENAI_URL = "https://api.openai.com/v1"
 ANTHROPIC_URL = "https://api.anthropic.com"
 GEMINI_URL = "https://generativelanguage.googleapis.com/v1beta"
@@ -27,26 +28,8 @@ OLLAMA_URL = "http://127.0.0.1:11434"
 AZURE_VERSION = "2024-10-21"
 """The newest that is not a preview."""
 
+_GOOGLE_CREDENTIALS = frozenset({"service_account", "authorized_user"})
 _AZURE_VERSION = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}(-preview)?")
-
-
-def _base_url(text: str) -> str:
-    if any(mark.isspace() or ord(mark) < 32 or mark in '\\"<>{}|^`' for mark in text):
-        raise ValueError("is not a URL")
-    try:
-        url = urlsplit(text)
-        port = url.port
-    except ValueError as error:
-        raise ValueError(f"is not a URL: {str(error).lower()}") from None
-    if url.scheme not in ("http", "https") or not url.hostname:
-        raise ValueError("must start with http:// or https:// and name a host")
-    if url.username is not None or url.password is not None:
-        raise ValueError("must hold no user or password; put the credential in api_key")
-    if "?" in text or "#" in text:
-        raise ValueError("must hold no query and no fragment")
-    if port == 0:
-        raise ValueError("port 0 is not a port")
-    return text.rstrip("/")
 
 
 def _azure_version(text: str) -> str:
@@ -55,7 +38,6 @@ def _azure_version(text: str) -> str:
     return text
 
 
-BaseUrl = Annotated[str, AfterValidator(_base_url), Field(json_schema_extra={"format": "uri"})]
 HeaderText = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]+$", max_length=256)]
 AzureVersion = Annotated[
     str,
@@ -65,80 +47,13 @@ AzureVersion = Annotated[
 Deployment = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
 
 
-def is_proxy_url(text: str) -> bool:
-    """Whether text is `http://[user:password@]host[:port]`."""
+def is_google_credentials(text: str) -> bool:
+    """Whether this is the JSON of a kind of credentials that tokens can be got by."""
     try:
-        url = urlsplit(text)
-        port = url.port
+        found = json.loads(text)
     except ValueError:
         return False
-    bare = url.path in ("", "/") and not url.query and not url.fragment
-    return url.scheme == "http" and bool(url.hostname) and port != 0 and bare
-
-
-class Reach(Section):
-    """How to get to an upstream over HTTP."""
-
-    allow_private: Flag = False
-    """Allow loopback, private and link-local addresses."""
-    proxy: Secret | None = None
-    """HTTP proxy, `http://[user:password@]host:port`."""
-    ca: ConfigPath | None = None
-    """PEM bundle trusted instead of the system's."""
-    client_cert: ConfigPath | None = None
-    """PEM certificate shown to the upstream."""
-    client_key: ConfigPath | None = None
-    """Key of `client_cert`, unless that file holds it."""
-
-    @field_validator("proxy")
-    @classmethod
-    def _proxy_is_http(cls, proxy: Secret | None) -> Secret | None:
-        if proxy is not None and not proxy.references and not is_proxy_url(proxy.get_secret_value()):
-            raise ValueError(PROXY_FORM)
-        return proxy
-
-    @model_validator(mode="after")
-    def _key_has_certificate(self) -> Self:
-        if self.client_key is not None and self.client_cert is None:
-            raise Mistake("needs client_cert", member="client_key")
-        return self
-
-
-def _refuse_private(url: str, *, allowed: bool) -> None:
-    host = urlsplit(url).hostname or ""
-    if not allowed and is_private_host(host):
-        reason = f"{host or url} is not a public host; add allow_private: true if that is meant"
-        raise Mistake(reason, member="base_url")
-
-
-class Service(Reach):
-    """One service, at one base URL."""
-
-    base_url: BaseUrl
-
-    @property
-    def vendor(self) -> str | None:
-        return None
-
-    @property
-    def url(self) -> str:
-        """The base URL in effect, without a slash at its end."""
-        return self.base_url
-
-    @property
-    def private_allowed(self) -> bool:
-        return self.allow_private
-
-    @model_validator(mode="after")
-    def _public_unless_allowed(self) -> Self:
-        _refuse_private(self.url, allowed=self.private_allowed)
-        return self
-
-
-class Account(Service):
-    """An account at one service, with a key."""
-
-    api_key: Secret
+    return isinstance(found, dict) and found.get("type") in _GOOGLE_CREDENTIALS
 
 
 class OpenAI(Account):
@@ -261,13 +176,59 @@ class Bedrock(Reach):
 
     @model_validator(mode="after")
     def _public_unless_allowed(self) -> Self:
-        _refuse_private(self.url, allowed=self.allow_private)
+        refuse_private(self.url, allowed=self.allow_private)
         return self
 
     @model_validator(mode="after")
     def _can_sign(self) -> Self:
         if find_spec("botocore") is None:
             raise ValueError("needs botocore, which comes with llmgw[bedrock]")
+        return self
+
+
+class Vertex(Reach):
+    """Vertex AI, in one project and location."""
+
+    kind: Literal["vertex"]
+    project: Annotated[str, StringConstraints(pattern=r"^[a-z0-9.:-]+$", max_length=128)]
+    """The project's id."""
+    location: Annotated[str, StringConstraints(pattern=r"^[a-z]+(-[a-z]+\d+)?$", max_length=64)]
+    """A region such as `europe-west4`, a multi-region `us` or `eu`, or `global`."""
+    base_url: BaseUrl | None = None
+    """Up to but without `/projects/...`, where it is not the location's own."""
+    credentials: Secret | None = None
+    """The JSON of a service account, or of `gcloud auth application-default login`."""
+    metadata_server: Flag = False
+    """Ask the metadata server for tokens: of machines and pods on Google Cloud."""
+    access_token: Secret | None = None
+    """A token, as it is. It is good for an hour, and not renewed."""
+
+    @property
+    def url(self) -> str:
+        """The base URL in effect, without a slash at its end."""
+        if self.base_url is not None:
+            return self.base_url
+        if self.location == "global":
+            return "https://aiplatform.googleapis.com/v1"
+        if self.location in ("us", "eu"):
+            return f"https://aiplatform.{self.location}.rep.googleapis.com/v1"
+        return f"https://{self.location}-aiplatform.googleapis.com/v1"
+
+    @model_validator(mode="after")
+    def _public_unless_allowed(self) -> Self:
+        refuse_private(self.url, allowed=self.allow_private)
+        return self
+
+    @model_validator(mode="after")
+    def _one_source_of_tokens(self) -> Self:
+        given = (self.credentials is not None, self.metadata_server, self.access_token is not None)
+        if sum(given) != 1:
+            reason = "is required, or metadata_server: true or an access_token in its place"
+            if sum(given) > 1:
+                reason = "stands beside another source of tokens; keep one of them"
+            raise Mistake(reason, member="credentials" if not any(given) or given[0] else "access_token")
+        if self.credentials is not None and not (find_spec("google") and find_spec("google.auth")):
+            raise ValueError("needs google-auth for its credentials, which comes with llmgw[vertex]")
         return self
 
 
@@ -310,7 +271,7 @@ class OpenAICompatible(Reach):
         if vendor and vendor.key_env and self.base_url is None and self.api_key is None:
             hint = f"usually ${{env:{vendor.key_env}}}"
             raise Mistake(f"is required for {self.vendor}, {hint}", member="api_key")
-        _refuse_private(self.url, allowed=self.private_allowed)
+        refuse_private(self.url, allowed=self.private_allowed)
         return self
 
 
@@ -326,16 +287,12 @@ class Echo(Section):
     """Let requests script faults."""
 
 
-ProviderSettings = Annotated[
-    OpenAI | AzureOpenAI | Anthropic | Gemini | Mistral | Cohere | Ollama | Bedrock | OpenAICompatible | Echo,
-    Field(discriminator="kind"),
-]
-
 KINDS = (
     "openai",
     "azure_openai",
     "anthropic",
     "gemini",
+    "vertex",
     "bedrock",
     "mistral",
     "cohere",
@@ -344,9 +301,43 @@ KINDS = (
     "echo",
 )
 
+ProviderSettings = Annotated[
+    OpenAI
+    | AzureOpenAI
+    | Anthropic
+    | Gemini
+    | Vertex
+    | Mistral
+    | Cohere
+    | Ollama
+    | Bedrock
+    | OpenAICompatible
+    | Echo,
+    Field(discriminator="kind"),
+    OrInstalled(KINDS),
+]
+
 
 def kind_problem(kind: str) -> tuple[str, str | None]:
     """Why a kind is refused, and the one that was probably meant."""
-    if kind in LATER_KINDS:
-        return f'kind "{kind}" is {REASON}', None
-    return f'no provider kind named "{kind}" (known: {", ".join(KINDS)})', nearest(kind, KINDS)
+    known = (*KINDS, *sorted(installed()))
+    return f'no provider kind named "{kind}" (known: {", ".join(known)})', nearest(kind, known)
+
+
+def secret_members(kind: str) -> frozenset[str] | None:
+    """The members of a kind's settings that are secrets; None where the kind cannot be used."""
+    built_in = get_args(get_args(ProviderSettings)[0])
+    model = next((each for each in built_in if kind in get_args(each.model_fields["kind"].annotation)), None)
+    if model is None:
+        try:
+            found = plugin_kind(kind)
+        except PluginError:
+            return None
+        if found is None:
+            return None
+        model = found.settings
+    return frozenset(
+        name
+        for name, field in model.model_fields.items()
+        if Secret in (field.annotation, *get_args(field.annotation))
+    )

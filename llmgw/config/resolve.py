@@ -10,23 +10,28 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
+from llmgw.config.database_url import SQLITE, DatabaseUrl, check_database_url
 from llmgw.config.document import Document
 from llmgw.config.problems import ConfigError, Path, Problem, problem_at
-from llmgw.config.providers import PROXY_FORM, is_proxy_url
+from llmgw.config.providers import CREDENTIALS_FORM, is_google_credentials
 from llmgw.config.quotas import WEBHOOK_FORM, is_webhook_url
+from llmgw.config.redis_url import check_redis_url
 from llmgw.config.secret import Secret
-from llmgw.config.section import Section
+from llmgw.config.section import Mistake, Section
+from llmgw.config.upstream import PROXY_FORM, is_proxy_url
 from llmgw.ports.secrets import SecretRef, SecretSource, SecretUnavailable
 
 _SENDABLE = re.compile(r"[\x21-\x7e]+")
 _Section = TypeVar("_Section", bound=Section)
 
 
-def resolve_secrets(document: Document, sources: Iterable[SecretSource]) -> Document:
+def resolve_secrets(
+    document: Document, sources: Iterable[SecretSource], section: str | None = None
+) -> Document:
     """The same document with each reference's value in place; `warnings` may have grown.
 
-    Each reference is read once. Raises ConfigError naming every secret that is missing, empty
-    or could not be sent in a header.
+    section: fill in only this one's. Each reference is read once.
+    Raises ConfigError naming every secret that is missing, empty or could not be sent in a header.
     """
     by_scheme = {source.scheme: source for source in sources}
     values: dict[SecretRef, str] = {}
@@ -34,6 +39,8 @@ def resolve_secrets(document: Document, sources: Iterable[SecretSource]) -> Docu
     problems: list[Problem] = []
     warnings: list[Problem] = []
     for path, secret in secrets_of(document):
+        if section is not None and path[0] != section:
+            continue
         place = document.place(path)
         for reference in secret.references:
             if reference not in values and reference not in failed:
@@ -55,7 +62,10 @@ def resolve_secrets(document: Document, sources: Iterable[SecretSource]) -> Docu
                 problems.append(problem_at(place, path, reason))
     if problems:
         raise ConfigError(problems)
-    resolved = _fill(document, values)
+    if section is None:
+        resolved = _fill(document, values)
+    else:
+        resolved = document.model_copy(update={section: _fill(getattr(document, section), values)})
     resolved._warnings = (*document.warnings, *warnings)
     return resolved
 
@@ -66,8 +76,32 @@ def _unusable(path: Path, value: str) -> str | None:
         return None if is_proxy_url(value) else PROXY_FORM
     if path[-1] == "webhook":
         return None if is_webhook_url(value) else WEBHOOK_FORM
+    if path[-1] == "credentials":
+        return None if is_google_credentials(value) else CREDENTIALS_FORM
+    if path == ("storage", "url"):
+        return _no_database(value)
+    if path == ("storage", "redis"):
+        return _no_redis(value)
     if not _SENDABLE.fullmatch(value):
         return "holds a space, line break or other character that no HTTP header takes in a credential"
+    return None
+
+
+def _no_database(value: str) -> str | None:
+    try:
+        check_database_url(value)
+    except Mistake as mistake:
+        return str(mistake)
+    if value.startswith(SQLITE) and not value.startswith(f"{SQLITE}/"):
+        return "a reference must give an absolute path, as in sqlite:////var/lib/llmgw.db"
+    return None
+
+
+def _no_redis(value: str) -> str | None:
+    try:
+        check_redis_url(value)
+    except Mistake as mistake:
+        return str(mistake)
     return None
 
 
@@ -78,7 +112,8 @@ def secrets_of(section: Section) -> Iterator[tuple[Path, Secret]]:
 
 def _secrets(value: Any, path: Path) -> Iterator[tuple[Path, Secret]]:  # Any: a document holds many types
     if isinstance(value, Secret):
-        yield path, value
+        if not (isinstance(value, DatabaseUrl) and value.is_open):
+            yield path, value
     elif isinstance(value, Section):
         for name in type(value).model_fields:
             yield from _secrets(getattr(value, name), (*path, name))

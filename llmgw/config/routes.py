@@ -19,9 +19,9 @@ from llmgw.config.quantities import PositiveDuration
 from llmgw.config.section import Flag, Mistake, ModelName, ModelPattern, Section, TenantName
 from llmgw.config.tenants import UserName
 
-_MAX_VALUE = 256
+MAX_VALUE = 256
 """Bytes of a header's value that a pattern is tried on; longer ones do not match."""
-_MAX_WAYS = (_MAX_VALUE + 1) ** 2
+_MAX_WAYS = (MAX_VALUE + 1) ** 2
 """Ways in which a pattern may try to fit a value: two open-ended repeats."""
 _HOST = re.compile(
     r"(\*\.|\{tenant\}\.)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*"
@@ -57,7 +57,7 @@ def _ways(parsed: Any) -> float:  # Any: the parser's own tree
 def _ways_of(operation: Any, argument: Any) -> float:
     if operation in (_constants.MAX_REPEAT, _constants.MIN_REPEAT):
         least, most, inner = argument
-        choices: int = min(most, _MAX_VALUE) - min(least, _MAX_VALUE) + 1
+        choices: int = min(most, MAX_VALUE) - min(least, MAX_VALUE) + 1
         within = _ways(inner)
         if most == 1:
             return within if least else within + 1
@@ -78,7 +78,7 @@ def _ways_of(operation: Any, argument: Any) -> float:
 
 
 def _path(text: str) -> str:
-    if not text.startswith("/") or not text.isascii() or not text.isprintable() or " " in text:
+    if not text.startswith("/") or not text.isascii() or not text.isprintable() or set(" ?#") & set(text):
         raise ValueError("must be a path such as /fast/v1/**, without query")
     if any("**" in segment and segment != "**" for segment in text.split("/")):
         raise ValueError("** stands for whole segments: /fast/**, not /fast**")
@@ -175,7 +175,7 @@ class RouteSettings(Section):
     model: ModelName | None = None
     """The model that answers, whatever was asked for."""
     targets: tuple[TargetSettings, ...] | None = Field(default=None, min_length=1)
-    """What answers under the name that was asked for."""
+    """What answers under the name that was asked for. Of that model, all but fallbacks and mirror holds."""
     strategy: Strategy | None = None
     """How one of the targets is chosen; `priority` when absent."""
     tenant: TenantName | None = None

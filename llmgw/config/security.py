@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from llmgw.config.quantities import Duration
 from llmgw.config.section import Flag, Section, TenantName
 
 
@@ -18,6 +19,9 @@ class AnonymousSettings(Section):
 class AuthSettings(Section):
     """Who may come in, and as whom."""
 
+    stale_grace: Duration = 300.0
+    """How long issued keys keep working while the database does not answer. Those that the configuration
+    declares always do."""
     api_key: ApiKeySettings = ApiKeySettings()
     anonymous: AnonymousSettings | None = None
     """Lets requests without a credential in. Absent: they are refused."""

@@ -104,7 +104,8 @@ class FrontDoorSettings(Section):
     max_url: Size = 8 * 1024
     max_body: Size = 32 * 1024 * 1024
     connections_per_ip: Count = 100
-    """Open at once from one address; loopback and trusted proxies are exempt."""
+    """Open at once from one address, an IPv6 /64 being one, in each worker; loopback and trusted
+    proxies are exempt."""
 
 
 class TlsSettings(Section):

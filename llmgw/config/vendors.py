@@ -34,6 +34,7 @@ VENDORS: dict[str, Vendor] = {
     "hyperbolic": Vendor("https://api.hyperbolic.xyz/v1", "HYPERBOLIC_API_KEY"),
     # answers 422 to members it does not know, stream_options among them
     "mistral": Vendor("https://api.mistral.ai/v1", "MISTRAL_API_KEY", stream_usage=False),
+    "jina": Vendor("https://api.jina.ai/v1", "JINA_API_KEY"),
     "moonshot": Vendor("https://api.moonshot.ai/v1", "MOONSHOT_API_KEY"),
     "nebius": Vendor("https://api.tokenfactory.nebius.com/v1", "NEBIUS_API_KEY"),
     "novita": Vendor("https://api.novita.ai/v3/openai", "NOVITA_API_KEY"),
@@ -44,6 +45,7 @@ VENDORS: dict[str, Vendor] = {
     "sambanova": Vendor("https://api.sambanova.ai/v1", "SAMBANOVA_API_KEY"),
     "together": Vendor("https://api.together.xyz/v1", "TOGETHER_API_KEY"),
     "xai": Vendor("https://api.x.ai/v1", "XAI_API_KEY"),
+    "zai": Vendor("https://api.z.ai/api/paas/v4", "ZAI_API_KEY"),
     # on the operator's own machines
     "litellm": Vendor("http://127.0.0.1:4000/v1", local=True),
     "llamacpp": Vendor("http://127.0.0.1:8080/v1", local=True),

@@ -98,6 +98,7 @@ class Verdict(Struct, frozen=True):
     shadows: what a rule in shadow or warning mode would have refused.
     now: when, on the counters' clock.
     grant: the store's own handle of what was taken, to be given back when it is settled.
+    degraded: what was decided without the store that all hosts share, as `x-llmgw-degraded` says it.
     """
 
     steps: list[Step]
@@ -105,3 +106,4 @@ class Verdict(Struct, frozen=True):
     refusals: tuple[Refusal, ...] = ()
     shadows: tuple[Refusal, ...] = ()
     grant: int = 0
+    degraded: bytes = b""

@@ -17,6 +17,7 @@ class Operation(Enum):
     CHAT = "chat"
     COMPLETION = "text_completion"
     EMBEDDINGS = "embeddings"
+    RERANK = "rerank"
     RESPONSES = "responses"
     MODERATION = "moderation"
     IMAGE = "image_generation"
@@ -40,6 +41,7 @@ class Endpoint:
     suffix: what follows a provider's base URL, with the leading slash (`/chat/completions`).
     operation_name: the operation's value, at hand for every request.
     stream_usage: the wire format has `stream_options.include_usage`.
+    members: what an upstream's bodies must say there, in JSON, and with None what they must not.
     """
 
     path: str
@@ -48,6 +50,7 @@ class Endpoint:
     suffix: str
     body: BodyKind = BodyKind.JSON
     stream_usage: bool = False
+    members: tuple[tuple[str, bytes | None], ...] = ()
     operation_name: str = field(init=False)
 
     def __post_init__(self) -> None:

@@ -17,6 +17,7 @@ class Usage(Struct, frozen=True, gc=False):
     """Counts in tokens, never negative.
 
     source: `REPORTED` by the provider, or `ESTIMATED` by us.
+    searches: what a rerank is billed by, where its provider bills by that.
     """
 
     input_tokens: int = 0
@@ -25,6 +26,7 @@ class Usage(Struct, frozen=True, gc=False):
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     source: str = REPORTED
+    searches: int = 0
 
 
 NO_USAGE = Usage()

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Raw
 
-from llmgw.core.chat import ChatRequest, Thinking, Tool, ToolCall
+from llmgw.core.chat import ChatRequest, Format, Thinking, Tool, ToolCall
 from llmgw.core.errors import InvalidRequest, UnsupportedOperation
 from llmgw.dialects import anthropic_render
 from llmgw.dialects.anthropic_turns import Wire, is_signed
@@ -55,8 +55,6 @@ def render_request(request: ChatRequest) -> Rendered:
     """The body. Raises InvalidRequest, and UnsupportedOperation for structure that the dialect lacks."""
     if request.choices != 1:
         raise UnsupportedOperation("this provider gives one choice", param="n")
-    if request.format is not None:
-        raise UnsupportedOperation("this provider cannot be held to JSON", param="response_format")
     dropped: set[str] = set()
     family = family_of(request.model)
     body: Wire = {"messages": render_messages(request, family, dropped)}
@@ -66,6 +64,8 @@ def render_request(request: ChatRequest) -> Rendered:
     tools = _tool_config(request, family, dropped)
     if tools is not None:
         body["toolConfig"] = tools
+    if request.format is not None:
+        body["outputConfig"] = _output_config(request.format, dropped)
     _extra(request.extra, dropped, taken=_OF_CLAUDE if family is CLAUDE else frozenset())
     inference, additional = (
         _of_claude(request, dropped) if family is CLAUDE else _of_others(request, family, dropped)
@@ -82,6 +82,19 @@ def render_request(request: ChatRequest) -> Rendered:
     return Rendered(_encode(body), tuple(sorted(dropped)))
 
 
+def _output_config(wanted: Format, dropped: set[str]) -> Wire:
+    """A schema, as text (Bedrock API reference: OutputConfig). Raises UnsupportedOperation without one."""
+    if wanted.schema is None:
+        raise UnsupportedOperation(
+            "this provider can be held to a schema, not to JSON of any kind", param="response_format"
+        )
+    schema = {"schema": wanted.schema, "name": wanted.name, "description": wanted.description}
+    said = {name: value for name, value in schema.items() if value is not None}
+    if wanted.strict is False:
+        dropped.add("strict")
+    return {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": said}}}
+
+
 _OF_CLAUDE = frozenset({"thinking.display", "output_config.effort"})
 """Anthropic's further members that Claude has here too."""
 
@@ -93,6 +106,7 @@ def _of_claude(request: ChatRequest, dropped: set[str]) -> tuple[Wire, Wire]:
         messages=(),
         system=(),
         stop=(),
+        format=None,
         seed=None,
         user=None,
         presence_penalty=None,

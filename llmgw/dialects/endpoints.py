@@ -1,6 +1,6 @@
 """Client paths and what is spoken there.
 
-OpenAI's paths, Anthropic's and Ollama's, as their API references list them.
+OpenAI's paths, Anthropic's, Ollama's and Cohere's, as their API references list them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ GEMINI = "gemini"
 BEDROCK = "bedrock"
 OLLAMA = "ollama"
 COHERE = "cohere"
+VERTEX = "vertex"
+"""Of embeddings alone."""
 
 CHAT_COMPLETIONS = Endpoint(
     "/v1/chat/completions", OPENAI, Operation.CHAT, "/chat/completions", stream_usage=True
@@ -25,14 +27,32 @@ CONVERSE_STREAM = Endpoint("converse-stream", BEDROCK, Operation.CHAT, "/convers
 """Likewise, after the model."""
 OLLAMA_CHAT = Endpoint("/api/chat", OLLAMA, Operation.CHAT, "/api/chat")
 OLLAMA_GENERATE = Endpoint("/api/generate", OLLAMA, Operation.CHAT, "/api/generate")
-COHERE_CHAT = Endpoint("chat", COHERE, Operation.CHAT, "/v2/chat")
-"""Of upstreams: no client speaks it."""
+COHERE_CHAT = Endpoint("/v2/chat", COHERE, Operation.CHAT, "/v2/chat")
+EMBEDDINGS = Endpoint("/v1/embeddings", OPENAI, Operation.EMBEDDINGS, "/embeddings")
+OLLAMA_EMBED = Endpoint("/api/embed", OLLAMA, Operation.EMBEDDINGS, "/api/embed")
+OLLAMA_EMBED_ONE = Endpoint("/api/embeddings", OLLAMA, Operation.EMBEDDINGS, "/api/embeddings")
+EMBED_CONTENT = Endpoint("embedContent", GEMINI, Operation.EMBEDDINGS, ":embedContent")
+BATCH_EMBED_CONTENTS = Endpoint("batchEmbedContents", GEMINI, Operation.EMBEDDINGS, ":batchEmbedContents")
+COHERE_EMBED = Endpoint("/v2/embed", COHERE, Operation.EMBEDDINGS, "/v2/embed")
+RERANK = Endpoint("/v1/rerank", OPENAI, Operation.RERANK, "/rerank")
+"""Jina's, which vLLM, Together and others serve beside OpenAI's API; Cohere's first version is alike."""
+COHERE_RERANK = Endpoint("/v2/rerank", COHERE, Operation.RERANK, "/v2/rerank")
 MESSAGES = Endpoint("/v1/messages", ANTHROPIC, Operation.CHAT, "/v1/messages")
+_OF_VERTEX: tuple[tuple[str, bytes | None], ...] = (
+    ("model", None),
+    ("anthropic_version", b'"vertex-2023-10-16"'),
+)
+RAW_PREDICT = Endpoint("rawPredict", ANTHROPIC, Operation.CHAT, ":rawPredict", members=_OF_VERTEX)
+STREAM_RAW_PREDICT = Endpoint(
+    "streamRawPredict", ANTHROPIC, Operation.CHAT, ":streamRawPredict", members=_OF_VERTEX
+)
+"""Messages on Vertex AI, after the model."""
+VERTEX_PREDICT = Endpoint("predict", VERTEX, Operation.EMBEDDINGS, ":predict")
 
 _TABLE = (
     CHAT_COMPLETIONS,
     Endpoint("/v1/completions", OPENAI, Operation.COMPLETION, "/completions", stream_usage=True),
-    Endpoint("/v1/embeddings", OPENAI, Operation.EMBEDDINGS, "/embeddings"),
+    EMBEDDINGS,
     Endpoint("/v1/responses", OPENAI, Operation.RESPONSES, "/responses"),
     Endpoint("/v1/moderations", OPENAI, Operation.MODERATION, "/moderations"),
     Endpoint("/v1/images/generations", OPENAI, Operation.IMAGE, "/images/generations"),
@@ -52,18 +72,35 @@ _TABLE = (
     MESSAGES,
     OLLAMA_CHAT,
     OLLAMA_GENERATE,
+    COHERE_CHAT,
+    OLLAMA_EMBED,
+    OLLAMA_EMBED_ONE,
+    COHERE_EMBED,
+    RERANK,
+    Endpoint("/rerank", OPENAI, Operation.RERANK, "/rerank"),
+    COHERE_RERANK,
 )
 
 ENDPOINTS: dict[str, Endpoint] = {endpoint.path: endpoint for endpoint in _TABLE}
 
-_METHODS = (":generateContent", ":streamGenerateContent", ":countTokens")
+_METHODS = (
+    ":generateContent",
+    ":streamGenerateContent",
+    ":countTokens",
+    ":embedContent",
+    ":batchEmbedContents",
+)
 
 DIALECT_PREFIXES: tuple[tuple[str, str], ...] = (
     ("/v1beta/", GEMINI),
     ("/v1/messages", ANTHROPIC),
     ("/v1/", OPENAI),
     ("/openai/", OPENAI),
+    ("/v2/", COHERE),
+    ("/rerank", OPENAI),
     ("/api/chat", OLLAMA),
+    ("/api/embed", OLLAMA),
+    ("/api/show", OLLAMA),
     ("/api/generate", OLLAMA),
     ("/api/tags", OLLAMA),
     ("/api/version", OLLAMA),

@@ -3,10 +3,10 @@
 OpenAI: `{"error": {"message", "type", "param", "code"}}`; `type` follows its API reference's
 list of error types. Anthropic: `{"type": "error", "error": {"type", "message"}, "request_id"}`;
 types by status as its API reference lists them. Gemini: `{"error": {"code", "message",
-"status"}}`. Ollama: `{"error": text}`. Off the dialect paths, flat: `{"error", "message",
-"code", "request_id"}`. A limit that was exceeded also says `message` and `retryAfterSeconds` beside
-a dialect's error, and has a flat shape of its own without a code: `{"error", "message",
-"retryAfterSeconds"}`.
+"status"}}`. Ollama: `{"error": text}`. Cohere: `{"id", "message"}`. Off the dialect paths, flat:
+`{"error", "message", "code", "request_id"}`. A limit that was exceeded also says `message` and
+`retryAfterSeconds` beside a dialect's error, and has a flat shape of its own without a code:
+`{"error", "message", "retryAfterSeconds"}`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import msgspec
 
 from llmgw.core.errors import GatewayError
 from llmgw.core.reply import Reply
-from llmgw.dialects import anthropic_failures, gemini_errors, ollama_errors
-from llmgw.dialects.endpoints import ANTHROPIC, GEMINI, OLLAMA, OPENAI
+from llmgw.dialects import anthropic_failures, cohere_failures, gemini_errors, ollama_errors
+from llmgw.dialects.endpoints import ANTHROPIC, COHERE, GEMINI, OLLAMA, OPENAI
 
 _encode = msgspec.json.Encoder().encode
 
@@ -60,6 +60,8 @@ def error_body(error: GatewayError, dialect: str | None, request_id: str) -> byt
         return gemini_errors.error_body(error)
     if dialect == OLLAMA:
         return ollama_errors.error_body(error)
+    if dialect == COHERE:
+        return cohere_failures.error_body(error, request_id)
     if limited:
         return _encode(
             {
@@ -111,4 +113,16 @@ def error_event(error: GatewayError, dialect: str | None, request_id: str) -> by
         return anthropic_failures.error_event(error, request_id)
     if dialect == OLLAMA:
         return ollama_errors.error_line(error)
+    if dialect == COHERE:
+        return cohere_failures.failed_end(error.message)
     return b"data: " + error_body(error, dialect or OPENAI, request_id) + b"\n\n"
+
+
+def responses_error_event(error: GatewayError, request_id: str) -> bytes:
+    """The same in a stream of OpenAI's responses, which has an event of its own for it.
+
+    Its official SDK raises for the member `error`, other readers look at the type.
+    """
+    body = msgspec.json.decode(error_body(error, OPENAI, request_id))
+    data = {**body["error"], "type": "error", "error": body["error"]}
+    return b"event: error\ndata: " + msgspec.json.encode(data) + b"\n\n"

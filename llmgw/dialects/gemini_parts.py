@@ -32,6 +32,7 @@ _TYPES = {
 }
 """Media types by the ending of a URL's path, for URLs that come without one."""
 
+_STANDARD = str.maketrans("-_", "+/")
 SKIP_SIGNATURE = "skip_thought_signature_validator"
 """Stands for the signature of a call that Gemini did not make (Gemini API: thought signatures)."""
 
@@ -51,7 +52,10 @@ def arguments_object(arguments: str) -> Raw:
 
 
 def inline_media(media_type: str | None, data: str) -> Image | Audio | File:
-    """Bytes by their kind."""
+    """Bytes by their kind. data: base64 of either alphabet: Google's SDKs send the one for URLs, which
+    nobody else reads."""
+    data = data.translate(_STANDARD)
+    data += "=" * (-len(data) % 4)
     kind = media_type or ""
     if kind.startswith("image/"):
         return Image(media_type=media_type, data=data)

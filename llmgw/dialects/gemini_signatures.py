@@ -2,8 +2,9 @@
 
 Gemini's `thoughtSignature` and Anthropic's `signature` are both base64 of the provider's own bytes, and
 each provider refuses the other's. So Gemini's are ours behind a mark, and a client of Gemini's dialect is
-given those of others behind another one, which it sends back as it came. Both marks are base64 of three
-bytes: what they stand before is base64 still, as SDKs that decode it expect.
+given those of others behind another one. The marks are base64 of three bytes: what they stand before
+is base64 still, as SDKs that decode it expect. Those send it back in the alphabet for URLs, whichever it
+came in, so the mark also says which one the signature is in.
 
 The signature of a call is always Gemini's: no other provider signs calls.
 """
@@ -12,6 +13,8 @@ from __future__ import annotations
 
 _GEMINI = "Z20A"  # base64 of b"gm\0"
 _OTHER = "Zm4A"  # base64 of b"fn\0"
+_OTHER_FOR_URLS = "Zm4B"  # base64 of b"fn\1"
+_STANDARD = str.maketrans("-_", "+/")
 
 
 def is_gemini(signature: str | None) -> bool:
@@ -23,14 +26,18 @@ def read_signature(wire: str | None) -> str | None:
     """Ours for a `thoughtSignature` of a thought or a text."""
     if wire is None:
         return None
-    return wire[len(_OTHER) :] if wire.startswith(_OTHER) else _GEMINI + wire
+    if wire.startswith(_OTHER_FOR_URLS):
+        return wire[len(_OTHER_FOR_URLS) :]
+    return wire[len(_OTHER) :].translate(_STANDARD) if wire.startswith(_OTHER) else _GEMINI + wire
 
 
 def client_signature(signature: str | None) -> str | None:
     """`thoughtSignature` for a client, whoever made it."""
     if signature is None:
         return None
-    return signature[len(_GEMINI) :] if is_gemini(signature) else _OTHER + signature
+    if is_gemini(signature):
+        return signature[len(_GEMINI) :]
+    return (_OTHER_FOR_URLS if "-" in signature or "_" in signature else _OTHER) + signature
 
 
 def upstream_signature(signature: str | None) -> str | None:

@@ -249,7 +249,10 @@ class _Choice:
         if part in self._numbers and part not in self._thoughts:
             if event.signature is None:
                 return None
-            call = {"index": self._numbers[part], "extra_content": extra_content(event.signature)}
+            # OpenAI's SDK wants a function in every piece of a call.
+            function = {"arguments": ""}
+            extra = extra_content(event.signature)
+            call = {"index": self._numbers[part], "function": function, "extra_content": extra}
             return _encode({"tool_calls": [call]})
         if part not in self._thoughts:
             self.begin(PartStarted(event.choice, part, THINKING))

@@ -9,7 +9,16 @@ from typing import cast
 from llmgw.core.operation import Endpoint, Operation
 from llmgw.core.target import Target
 from llmgw.dialects.base import Dialect, UpstreamFailure
-from llmgw.dialects.endpoints import ANTHROPIC, BEDROCK, COHERE, GEMINI, OLLAMA, OLLAMA_GENERATE, OPENAI
+from llmgw.dialects.endpoints import (
+    ANTHROPIC,
+    BEDROCK,
+    COHERE,
+    GEMINI,
+    OLLAMA,
+    OLLAMA_GENERATE,
+    OPENAI,
+    VERTEX,
+)
 
 _MODULES: dict[tuple[str, Operation], str] = {
     (OPENAI, Operation.CHAT): "llmgw.dialects.openai_chat",
@@ -21,14 +30,20 @@ _MODULES: dict[tuple[str, Operation], str] = {
     (OLLAMA, Operation.CHAT): "llmgw.dialects.ollama",
 }
 
+_CHAT_COMPLETIONS = "/chat/completions"
+_MISTRAL_AGENT = b"mistral-client-"
+"""Mistral's SDKs ask at OpenAI's path, and read the answers of their own service only."""
+
 
 def is_translated(endpoint: Endpoint) -> bool:
     """Whether what is said at `endpoint` can be said in another dialect."""
     return (endpoint.dialect, endpoint.operation) in _MODULES
 
 
-def client_dialect(endpoint: Endpoint) -> Dialect:
-    """What is spoken at one of our endpoints."""
+def client_dialect(endpoint: Endpoint, agent: bytes = b"") -> Dialect:
+    """What is spoken at one of our endpoints. agent: the client's `user-agent`, where it may matter."""
+    if endpoint.suffix == _CHAT_COMPLETIONS and agent.startswith(_MISTRAL_AGENT):
+        return cast("Dialect", import_module("llmgw.dialects.openai_chat_mistral").DIALECT)
     if endpoint is OLLAMA_GENERATE:
         return cast("Dialect", import_module(_MODULES[OLLAMA, Operation.CHAT]).GENERATE)
     return _dialect(endpoint.dialect, endpoint.operation)
@@ -46,7 +61,10 @@ def target_failure(endpoint: Endpoint, target: Target, status: int, body: bytes)
     """An upstream's error at one of its endpoints, whatever is done there. Never raises."""
     if is_translated(endpoint):
         return target_dialect(endpoint, target).parse_failure(status, body)
-    return _dialect(OPENAI, Operation.CHAT).parse_failure(status, body)
+    speaker = GEMINI if endpoint.dialect == VERTEX else endpoint.dialect
+    if (speaker, Operation.CHAT) not in _MODULES:
+        speaker = OPENAI
+    return _dialect(speaker, Operation.CHAT).parse_failure(status, body)
 
 
 @cache

@@ -6,9 +6,9 @@ from functools import cache
 from importlib import import_module
 from typing import Any, Protocol
 
-from llmgw.core.operation import Endpoint
+from llmgw.core.operation import Endpoint, Operation
 from llmgw.core.usage import Usage
-from llmgw.dialects.endpoints import ANTHROPIC, GEMINI, OLLAMA, OPENAI
+from llmgw.dialects.endpoints import ANTHROPIC, COHERE, GEMINI, OLLAMA, OPENAI
 from llmgw.dialects.usage_taps import BodyTap, StreamTap
 
 
@@ -51,17 +51,23 @@ class StreamedTap(Tap, Protocol):
 
 _TAPS = {
     ANTHROPIC: ("llmgw.dialects.anthropic_tap", "AnthropicBodyTap", "AnthropicStreamTap"),
+    COHERE: ("llmgw.dialects.cohere_tap", "CohereBodyTap", "CohereStreamTap"),
     GEMINI: ("llmgw.dialects.gemini_tap", "GeminiBodyTap", "GeminiStreamTap"),
     OLLAMA: ("llmgw.dialects.ollama_tap", "OllamaBodyTap", "OllamaStreamTap"),
 }
 """Of the dialects but OpenAI's, which is always at hand."""
+_COUNTED_ONLY = frozenset({Operation.EMBEDDINGS, Operation.RERANK})
+"""Operations whose answers hold no text."""
 
 
-def body_tap(dialect: str, body: bytes) -> WholeTap:
+def body_tap(endpoint: Endpoint, body: bytes) -> WholeTap:
     """For an answer that goes on as it came. Raises ValueError when it is not of the dialect's shape."""
-    if dialect == OPENAI:
+    if endpoint.operation in _COUNTED_ONLY:
+        counted: WholeTap = import_module("llmgw.dialects.whole").CountTap(body)
+        return counted
+    if endpoint.dialect == OPENAI:
         return BodyTap(body)
-    tap: WholeTap = _classes(dialect)[0](body)
+    tap: WholeTap = _classes(endpoint.dialect)[0](body)
     return tap
 
 

@@ -18,9 +18,17 @@ from llmgw.core.record import Opened
 from llmgw.core.reply import Reply
 from llmgw.dialects.base import OVERLOADED, RATE_LIMIT, UpstreamFailure
 from llmgw.dialects.registry import target_failure
-from llmgw.dialects.taps import Tap
+from llmgw.dialects.taps import Tap, WholeTap
 from llmgw.engine.convert import upstream_body
-from llmgw.engine.crossing import Crossing, crossing, error_of
+from llmgw.engine.crossing import (
+    Crossing,
+    WholeCrossing,
+    carried,
+    error_of,
+    is_alike,
+    is_crossed,
+    own_endpoint,
+)
 from llmgw.engine.plan import Lane, Plan
 from llmgw.engine.relay import Relay, read_body
 from llmgw.engine.road import Road
@@ -31,6 +39,10 @@ from llmgw.ports.transport import Timeouts, UpstreamRequest
 from llmgw.tokens.need import input_tokens
 from llmgw.tokens.unit_prices import UnitPrices
 
+_NO_STATUS = 500
+"""Of an error that came as the first event of a stream, when its code says nothing."""
+_TRANSLATED_OFF_LOOP_BYTES = 256 * 1024
+"""A body above this, of a request or an answer, is translated in a thread: other requests go on."""
 _CREDENTIAL_REFUSED = frozenset({401, 403})
 
 
@@ -63,33 +75,46 @@ async def attempt(
         if ex.form is None
         else lane.provider.head(endpoint, lane.target.model, ex.fields.get(b"content-type", b""))
     )
-    across: Crossing | None = None
-    if head is not None:
-        body = upstream_body(ex, lane)
+    across: Crossing | WholeCrossing | None = None
+    own = endpoint if head is not None else own_endpoint(ex, lane)
+    if own is not None and head is None:
+        head = lane.head(own)
+    if own is None or head is None or not (own is endpoint or is_crossed(endpoint, own)):
+        raise NotFound(f"model '{ex.model}' does not serve {endpoint.path}")
+    if own is endpoint or is_alike(endpoint, own):
+        body = upstream_body(ex, lane, own)
         for name in lane.provider.forwards:
             if name in ex.fields:
                 head += b"%b: %b\r\n" % (name, ex.fields[name])
     else:
-        across = crossing(ex, lane)
-        head = lane.head(across.endpoint) if across is not None else None
-        if head is None or across is None:
-            raise NotFound(f"model '{ex.model}' does not serve {endpoint.path}")
-        body = across.body(ex, lane)
-        if across.dropped and plan.refuses_loss:
+        way, body = (
+            carried(ex, own, lane)
+            if len(ex.body) <= _TRANSLATED_OFF_LOOP_BYTES
+            else await road.loop.run_in_executor(None, carried, ex, own, lane)
+        )
+        across = way
+        if way.dropped and plan.refuses_loss:
             raise UnsupportedOperation(
-                f"the target of model '{plan.model}' cannot be told {', '.join(across.dropped)}",
-                param=across.dropped[0],
+                f"the target of model '{plan.model}' cannot be told {', '.join(way.dropped)}",
+                param=way.dropped[0],
             )
-    if lane.provider.signer is not None:
-        head = lane.provider.signer.sign(head, body)
     ex.target = lane.target
     _take_prices(ex, lane, road)
+    signer = lane.provider.signer
+    if signer is not None:
+        pending = signer.pending()
+        if pending is not None:
+            await pending
+        head = signer.sign(head, body)
     if not ex.opened:
         unwritten = await _open_in_journal(ex, plan, lane, road)
         if unwritten is not None:
             ex.opened = False
             raise Unavailable("the usage journal cannot be written", detail=str(unwritten), retry_after_s=5)
-    relay = Relay(ex, lane, client, road, timeouts.idle_s, across)
+    elif ex.attempts:
+        # Should the process die, its record is of the target that is asked now. Nobody waits for it.
+        _open_in_journal(ex, plan, lane, road)
+    relay = Relay(ex, lane, client, road, timeouts.idle_s, across, plan.keep_alive_s)
     try:
         ex.attempts += 1
         if ex.dispatched is None:
@@ -110,7 +135,10 @@ async def attempt(
     except GatewayError as error:
         # The process stops. What was delivered is billed; the client hears why.
         relay.cut(error)
-    return _finish(ex, lane, relay, client, road)
+    answer: WholeTap | None = None
+    if relay.across is not None and len(relay.body) > _TRANSLATED_OFF_LOOP_BYTES and relay.status < 400:
+        answer = await road.loop.run_in_executor(None, read_body, relay)
+    return _finish(ex, lane, relay, client, road, answer)
 
 
 def _take(ex: Exchange, tap: Tap, *, whole: bool) -> None:
@@ -119,7 +147,17 @@ def _take(ex: Exchange, tap: Tap, *, whole: bool) -> None:
     ex.upstream_id = tap.upstream_id
 
 
-def _finish(ex: Exchange, lane: Lane, relay: Relay, client: Client, road: Road) -> Tap | None:
+def _finish(
+    ex: Exchange, lane: Lane, relay: Relay, client: Client, road: Road, answer: WholeTap | None
+) -> Tap | None:
+    """answer: the whole one, where it has been read already."""
+    if relay.refusal is not None:
+        failure = (
+            relay.across.read_failure(_NO_STATUS, relay.refusal)
+            if relay.across is not None
+            else target_failure(ex.endpoint, lane.target, _NO_STATUS, relay.refusal)
+        )
+        raise TurnedDown(failure, None, error_of(failure))
     if relay.tap is not None:
         _take(ex, relay.tap, whole=relay.tap.done)
         ex.outcome = relay.outcome
@@ -130,7 +168,7 @@ def _finish(ex: Exchange, lane: Lane, relay: Relay, client: Client, road: Road) 
     if relay.status >= 400:
         raise _turned_down(ex, lane, relay)
     ex.status = relay.status
-    body = read_body(relay)
+    body = answer or read_body(relay)
     _take(ex, body, whole=True)
     if ex.usage is not None:
         price(ex)

@@ -6,11 +6,12 @@ import msgspec
 
 from llmgw.core.errors import InvalidRequest, UnsupportedEncoding
 from llmgw.core.exchange import Exchange
-from llmgw.core.operation import BodyKind
+from llmgw.core.operation import BodyKind, Operation
 from llmgw.dialects.endpoints import GEMINI, OLLAMA
 from llmgw.wire.envelope import Envelope, EnvelopeError
 from llmgw.wire.multipart import Form, parse_boundary, parse_form
 
+_ANSWERED_WHOLE = frozenset({Operation.EMBEDDINGS, Operation.RERANK})
 OFF_LOOP_BYTES = 1024 * 1024
 """A body above this is opened in a thread, so that other requests go on meanwhile."""
 
@@ -43,7 +44,9 @@ def _open_json(ex: Exchange) -> None:
     dialect = ex.endpoint.dialect
     if dialect == GEMINI:
         return
-    if dialect == OLLAMA and bytes(envelope.members.get("stream", b"null")) == b"null":
+    if ex.endpoint.operation in _ANSWERED_WHOLE:
+        ex.streamed = False
+    elif dialect == OLLAMA and bytes(envelope.members.get("stream", b"null")) == b"null":
         ex.streamed = True
     else:
         ex.streamed = envelope.flag("stream")

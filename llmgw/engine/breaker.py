@@ -1,12 +1,15 @@
 """Leaves a failing target alone: closed, open, half-open with one probe, then a ramp.
 
-A pure machine: every method is told the time, in monotonic seconds. What counts as a failure is
-the caller's to say (`engine.verdict`): a caller's own mistake never is one.
+Every method is told the time, in monotonic seconds. Whether it is open is a host's to know: what
+one process finds holds for all, and one of them probes. Calls are counted by each process. What
+counts as a failure is the caller's to say: a mistake of who asks never is one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from llmgw.ports.targets import TargetState
 
 CLOSED, OPEN, HALF_OPEN = "closed", "open", "half_open"
 
@@ -28,94 +31,89 @@ class Breaker:
     that between one and two halves are remembered.
     """
 
-    __slots__ = ("_calls", "_failures", "_half_ends", "_old", "_open_until", "_probing", "_rules", "_since")
+    __slots__ = ("_calls", "_counted_from", "_failures", "_half_ends", "_old", "_rules", "_state")
 
-    def __init__(self, rules: BreakerRules) -> None:
+    def __init__(self, rules: BreakerRules, state: TargetState) -> None:
         self._rules = rules
+        self._state = state
         self._calls = 0
         self._failures = 0
         self._old = (0, 0)
         self._half_ends = 0.0
-        self._open_until: float | None = None
-        self._probing = False
-        self._since: float | None = None
+        self._counted_from = state.closed_at
 
     @property
     def closed(self) -> bool:
-        return self._open_until is None
+        return not self._state.open_until
 
     def state(self, now: float) -> str:
-        if self._open_until is None:
+        until = self._state.open_until
+        if not until:
             return CLOSED
-        return OPEN if now < self._open_until and not self._probing else HALF_OPEN
+        return OPEN if now < until and not self._state.probing else HALF_OPEN
 
     def retry_in_s(self, now: float) -> float:
         """How long until a call may go, 0 when one may."""
-        if self._open_until is None:
+        until = self._state.open_until
+        if not until:
             return 0.0
-        return self._rules.open_for_s if self._probing else max(0.0, self._open_until - now)
+        return self._rules.open_for_s if self._state.probing else max(0.0, until - now)
 
     def share(self, now: float) -> float:
         """The share of traffic that should come back: below 1 for a while after a recovery."""
-        if self._since is None:
-            return 1.0
-        grown = (now - self._since) / self._rules.open_for_s
-        if grown >= 1.0:
-            self._since = None
-            return 1.0
-        return max(0.1, grown)
+        return min(1.0, max(0.1, (now - self._state.closed_at) / self._rules.open_for_s))
 
     def admits(self, now: float) -> bool:
-        """Whether a call may go. The first one after an opening is the probe, and alone."""
-        if self._open_until is None:
-            return True
-        if self._probing or now < self._open_until:
-            return False
-        self._probing = True
-        return True
+        """Whether a call may go. The first one after an opening is the probe, and alone.
 
-    def succeeded(self, now: float) -> None:
-        if self._probing:
+        Whoever is let through while it is not `closed` is the probe, and says so at its end.
+        """
+        until = self._state.open_until
+        return not until or (now >= until and self._state.claim_probe())
+
+    def succeeded(self, now: float, *, probe: bool = False) -> None:
+        if probe:
             self._close(now)
-        elif self._open_until is None:
+        elif self.closed:
             self._count(now, 0)
 
-    def failed(self, now: float) -> None:
-        if self._probing:
+    def failed(self, now: float, *, probe: bool = False) -> None:
+        if probe:
             self._open(now)
-        elif self._open_until is None:
+            self._state.drop_probe()
+        elif self.closed:
             self._count(now, 1)
             calls, failures = self._calls + self._old[0], self._failures + self._old[1]
             rules = self._rules
             if calls >= rules.min_calls and failures >= rules.failure_ratio * calls:
                 self._open(now)
 
-    def answered(self, now: float) -> None:
+    def answered(self, now: float, *, probe: bool = False) -> None:
         """It refused a request, as a target in health may."""
-        if self._probing:
+        if probe:
             self._close(now)
 
-    def undecided(self, now: float) -> None:
+    def undecided(self, *, probe: bool = False) -> None:
         """A call that ended without saying anything about the target."""
-        if self._probing:
-            self._probing = False
+        if probe:
+            self._state.drop_probe()
 
     def _open(self, now: float) -> None:
-        self._probing = False
-        self._open_until = now + self._rules.open_for_s
+        self._state.open_until = now + self._rules.open_for_s
 
     def _close(self, now: float) -> None:
-        self._probing = False
-        self._open_until = None
-        self._since = now
-        self._calls = self._failures = 0
-        self._old = (0, 0)
+        self._state.closed_at = now
+        self._state.open_until = 0.0
+        self._state.drop_probe()
 
     def _count(self, now: float, failures: int) -> None:
-        if now >= self._half_ends:
+        closed_at = self._state.closed_at
+        if now >= self._half_ends or closed_at != self._counted_from:
             half = self._rules.window_s / 2
-            self._old = (self._calls, self._failures) if now < self._half_ends + half else (0, 0)
+            recent = now < self._half_ends + half and closed_at == self._counted_from
+            self._old = (self._calls, self._failures) if recent else (0, 0)
             self._calls = self._failures = 0
             self._half_ends = now + half
+            self._counted_from = closed_at
         self._calls += 1
         self._failures += failures

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from llmgw.core.errors import InvalidRequest
 from llmgw.core.exchange import Exchange
-from llmgw.core.operation import Operation
+from llmgw.core.operation import Endpoint, Operation
+from llmgw.dialects.embeddings_gemini import renamed
 from llmgw.dialects.endpoints import GEMINI
 from llmgw.engine.plan import Lane
-from llmgw.wire.envelope import EnvelopeError
+from llmgw.tokens.need import NESTED_CAPS
+from llmgw.wire.envelope import Envelope, EnvelopeError
 
 _encode = msgspec.json.Encoder().encode
 _INCLUDE_USAGE = b'{"include_usage":true}'
 
 
-def upstream_body(ex: Exchange, lane: Lane) -> bytes:
+def upstream_body(ex: Exchange, lane: Lane, endpoint: Endpoint) -> bytes:
     """The body for `lane`, of the same dialect: the client's bytes, with few members spliced.
+
+    endpoint: where the target is asked.
 
     Asks for the usage of a stream where the client did not, and notes to hide it from them.
     Raises InvalidRequest.
@@ -28,17 +34,45 @@ def upstream_body(ex: Exchange, lane: Lane) -> bytes:
             return ex.body
         return ex.form.spliced({"model": lane.target.model})
     edits: dict[str, bytes] = {}
+    dialect = ex.endpoint.dialect
     # A route may have set another model than the body says.
-    if (ex.model != lane.target.model or ex.route is not None) and ex.endpoint.dialect != GEMINI:
-        edits["model"] = lane.model_json
-    if ex.clamp is not None and ex.endpoint.dialect != GEMINI:
-        edits[_cap_name(ex, lane)] = b"%d" % ex.clamp
+    if ex.model != lane.target.model or ex.route is not None:
+        if dialect != GEMINI:
+            edits["model"] = lane.model_json
+        elif ex.endpoint.operation is Operation.EMBEDDINGS:
+            edits |= renamed(envelope, lane.target.model)
+    if ex.clamp is not None:
+        if dialect in NESTED_CAPS:
+            edits |= _nested_cap(envelope, *NESTED_CAPS[dialect], ex.clamp)
+        else:
+            edits[_cap_name(ex, lane)] = b"%d" % ex.clamp
     if ex.streamed and ex.endpoint.stream_usage and lane.provider.stream_usage(ex.endpoint):
         options = _stream_options(ex)
         if options is not None:
             edits["stream_options"] = options
             ex.hide_usage = True
+    if endpoint.members:
+        return with_members(envelope, (*edits.items(), *endpoint.members))
     return envelope.spliced(edits)
+
+
+def with_members(envelope: Envelope, members: Iterable[tuple[str, bytes | None]]) -> bytes:
+    """The body with some top-level members set, and those of None left out."""
+    values: dict[str, bytes | None] = {**envelope.members, **dict(members)}
+    return b"{%b}" % b",".join(
+        b"%b:%b" % (_encode(name), value) for name, value in values.items() if value is not None
+    )
+
+
+def _nested_cap(envelope: Envelope, outer: str, inner: str, cap: int) -> dict[str, bytes]:
+    """A cap inside another member. What is no object there is left for the provider to refuse."""
+    try:
+        options = envelope.value(outer)
+    except EnvelopeError:
+        return {}
+    if options is not None and not isinstance(options, dict):
+        return {}
+    return {outer: _encode({**(options or {}), inner: cap})}
 
 
 def _cap_name(ex: Exchange, lane: Lane) -> str:

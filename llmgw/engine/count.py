@@ -15,7 +15,8 @@ from llmgw.core.usage import ESTIMATED, Usage
 from llmgw.dialects.taps import Tap
 from llmgw.tokens.count import count_chat, count_text
 
-_TEXT_MEMBERS = ("prompt", "input", "instructions", "suffix")
+_TEXT_MEMBERS = ("prompt", "input", "instructions", "suffix", "texts", "inputs", "content", "requests")
+_NESTED_TEXT_MEMBERS = ("text", "content", "parts", "arguments", "output")
 
 
 def count(ex: Exchange, delivered: Tap | None) -> Usage:
@@ -56,9 +57,7 @@ def _text_tokens(value: object, model: str) -> int:
             return len(value)
         return sum(_text_tokens(item, model) for item in value)
     if isinstance(value, Mapping):
-        return sum(
-            _text_tokens(value.get(name), model) for name in ("text", "content", "arguments", "output")
-        )
+        return sum(_text_tokens(value.get(name), model) for name in _NESTED_TEXT_MEMBERS)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""A request whose target speaks another dialect than the client."""
+"""A request whose target speaks another dialect than the client, or the same one elsewhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from llmgw.core.errors import (
     UpstreamOverloaded,
 )
 from llmgw.core.exchange import Exchange
-from llmgw.core.operation import Endpoint
+from llmgw.core.operation import Endpoint, Operation
 from llmgw.core.target import Target
 from llmgw.dialects.base import (
     AUTH,
@@ -32,13 +32,17 @@ from llmgw.dialects.base import (
     Rendered,
     UpstreamFailure,
 )
-from llmgw.dialects.registry import client_dialect, is_translated, target_dialect
+from llmgw.dialects.registry import client_dialect, is_translated, target_dialect, target_failure
 from llmgw.dialects.translation import TranslatedBody, TranslatedStream
+from llmgw.dialects.whole import WholeTranslation, is_whole, whole_dialect
+from llmgw.engine.convert import with_members
 from llmgw.engine.plan import Lane
+from llmgw.wire.envelope import Envelope
 
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9_.\[\]-]")
 _MAX_NAME = 64
 _MAX_NAMES = 32
+_TRANSLATED = frozenset({Operation.CHAT, Operation.EMBEDDINGS, Operation.RERANK})
 _CALLERS = {
     INVALID: "invalid_request",
     CONTEXT_LENGTH: "context_length_exceeded",
@@ -65,7 +69,7 @@ class Crossing:
     def __init__(self, ex: Exchange, endpoint: Endpoint, target: Target) -> None:
         """Raises InvalidRequest and UnsupportedOperation for what cannot be read."""
         self.endpoint = endpoint
-        self._client: Dialect = client_dialect(ex.endpoint)
+        self._client: Dialect = client_dialect(ex.endpoint, ex.fields.get(b"user-agent", b""))
         self._upstream: Dialect = target_dialect(endpoint, target)
         self._model = ex.model or ""
         self._request: ChatRequest = self._client.parse_request(ex.body, self._model, ex.streamed)
@@ -81,11 +85,9 @@ class Crossing:
             request = msgspec.structs.replace(request, max_output=ex.clamp)
         rendered: Rendered = self._upstream.render_request(request)
         self.dropped = rendered.dropped
-        if self.dropped:
-            # Names of members are the caller's words.
-            plain = [_NOT_PLAIN.sub("_", name)[:_MAX_NAME] for name in self.dropped[:_MAX_NAMES]]
-            self.head = f"x-llmgw-dropped: {', '.join(plain)}\r\n".encode()
-        return rendered.body
+        self.head = _dropped_head(rendered.dropped)
+        members = self.endpoint.members
+        return with_members(Envelope(rendered.body), members) if members else rendered.body
 
     def stream(self) -> TranslatedStream:
         """What carries the target's stream to the client."""
@@ -96,21 +98,93 @@ class Crossing:
         try:
             return TranslatedBody(body, self._upstream, self._client, self._model, self._request)
         except ValueError as error:
-            raise UpstreamMalformed(
-                "the provider answered with something that is not an answer", phase="body", detail=str(error)
-            ) from None
+            raise _malformed(error) from None
 
     def read_failure(self, status: int, body: bytes) -> UpstreamFailure:
         """The target's error, read."""
         return self._upstream.parse_failure(status, body)
 
 
-def crossing(ex: Exchange, lane: Lane) -> Crossing | None:
-    """The way to a target of another dialect; None where there is none."""
-    endpoint = lane.provider.chat_endpoint(ex.streamed)
-    if endpoint is None or not is_translated(ex.endpoint) or not is_translated(endpoint):
+class WholeCrossing:
+    """The same for what is answered whole: embeddings and reranking."""
+
+    __slots__ = ("_asked", "_client", "_target", "_upstream", "dropped", "endpoint", "head")
+
+    def __init__(self, ex: Exchange, endpoint: Endpoint, target: Target) -> None:
+        """Raises InvalidRequest and UnsupportedOperation for what cannot be read."""
+        self.endpoint = endpoint
+        self._target = target
+        self._client = whole_dialect(ex.endpoint)
+        self._upstream = whole_dialect(endpoint)
+        self._asked = self._client.parse_request(ex.body, ex.model or "", ex.endpoint)
+        self.dropped: tuple[str, ...] = ()
+        self.head = b""
+
+    def body(self, ex: Exchange, lane: Lane) -> bytes:
+        """The request as the target has it. Raises UnsupportedOperation for structure it lacks."""
+        request = msgspec.structs.replace(self._asked, model=lane.target.model)
+        rendered = self._upstream.render_request(request, lane.target.vendor)
+        self.dropped = rendered.dropped
+        self.head = _dropped_head(rendered.dropped)
+        return rendered.body
+
+    def whole(self, body: bytes) -> WholeTranslation:
+        """The target's answer as the client's. Raises UpstreamMalformed."""
+        try:
+            return WholeTranslation(body, self._upstream, self._client, self._asked)
+        except ValueError as error:
+            raise _malformed(error) from None
+
+    def read_failure(self, status: int, body: bytes) -> UpstreamFailure:
+        """The target's error, read."""
+        return target_failure(self.endpoint, self._target, status, body)
+
+
+def own_endpoint(ex: Exchange, lane: Lane) -> Endpoint | None:
+    """Where a target does what is asked, should it not be served where the client asks for it."""
+    operation = ex.endpoint.operation
+    if operation is Operation.RESPONSES:
+        operation = Operation.CHAT
+    if operation not in _TRANSLATED:
         return None
-    return Crossing(ex, endpoint, lane.target)
+    return lane.provider.own_endpoint(operation, lane.target.model, ex.streamed)
+
+
+def is_alike(endpoint: Endpoint, own: Endpoint) -> bool:
+    """Whether the client's bytes can go to a target's endpoint as they are."""
+    return endpoint.dialect == own.dialect and endpoint.operation is own.operation
+
+
+def is_crossed(endpoint: Endpoint, own: Endpoint) -> bool:
+    """Whether a request for one endpoint can go to another at all."""
+    return (
+        is_alike(endpoint, own)
+        or (is_whole(endpoint) and is_whole(own))
+        or (is_translated(endpoint) and is_translated(own))
+    )
+
+
+def carried(ex: Exchange, own: Endpoint, lane: Lane) -> tuple[Crossing | WholeCrossing, bytes]:
+    """The way to `own`, a target's endpoint of another dialect, and the request as it has it.
+
+    Raises InvalidRequest and UnsupportedOperation.
+    """
+    across = WholeCrossing(ex, own, lane.target) if is_whole(own) else Crossing(ex, own, lane.target)
+    return across, across.body(ex, lane)
+
+
+def _dropped_head(dropped: tuple[str, ...]) -> bytes:
+    if not dropped:
+        return b""
+    # Names of members are the caller's words.
+    plain = [_NOT_PLAIN.sub("_", name)[:_MAX_NAME] for name in dropped[:_MAX_NAMES]]
+    return f"x-llmgw-dropped: {', '.join(plain)}\r\n".encode()
+
+
+def _malformed(error: ValueError) -> UpstreamMalformed:
+    return UpstreamMalformed(
+        "the provider answered with something that is not an answer", phase="body", detail=str(error)
+    )
 
 
 def error_of(failure: UpstreamFailure) -> GatewayError:

@@ -15,11 +15,8 @@ from llmgw.core.errors import (
     GatewayError,
     InvalidRequest,
     NoTarget,
-    NotFound,
-    UnsupportedOperation,
     UpstreamError,
     UpstreamLimited,
-    UpstreamOverloaded,
     UpstreamTimeout,
     UpstreamUnreachable,
 )
@@ -38,9 +35,11 @@ from llmgw.dialects.base import (
     SERVER,
 )
 from llmgw.dialects.taps import Tap
-from llmgw.engine.attempt import TurnedDown, attempt
+from llmgw.engine.attempt import TurnedDown
+from llmgw.engine.call import BROKEN, FAILURES, Failure, call
 from llmgw.engine.choose import choose
-from llmgw.engine.health import Health
+from llmgw.engine.hedge import BothFailed, hedged
+from llmgw.engine.mirror import offer
 from llmgw.engine.plan import Lane, Plan
 from llmgw.engine.road import Road
 from llmgw.engine.strand import Pause
@@ -48,7 +47,6 @@ from llmgw.policies.access import allows
 from llmgw.ports.client import Client
 from llmgw.ports.transport import Timeouts
 
-_CREDENTIAL_COOLS_S = 30.0
 _REPEATED = frozenset({Operation.CHAT, Operation.COMPLETION, Operation.EMBEDDINGS, Operation.RESPONSES})
 """What is made again though the first call may have done its work; the others only when it cannot have."""
 _DEADLINE = b"x-llmgw-timeout"
@@ -65,13 +63,8 @@ _REASONS = {
     SERVER: "error",
 }
 """Failures that another target or model may not have, by what `fallbacks` calls them."""
-_BROKEN = frozenset({OVERLOADED, SERVER})
 _ELSEWHERE_ONLY = frozenset({CONTEXT_LENGTH, CONTENT_FILTER})
 """Asking the model's other targets would not help."""
-
-Failure = TurnedDown | UpstreamError | NotFound | UnsupportedOperation
-FAILURES = (TurnedDown, UpstreamError, NotFound, UnsupportedOperation)
-"""After which something else may still answer."""
 
 
 async def forward(ex: Exchange, plan: Plan, client: Client, road: Road) -> Tap | None:
@@ -85,71 +78,24 @@ async def forward(ex: Exchange, plan: Plan, client: Client, road: Road) -> Tap |
         now = road.loop.time()
         lanes = choose(plan, ex, now, random.random)
         lane = lanes[0]
+        if plan.mirror is not None:
+            offer(ex, plan, plan.mirror, road, random.random)
         trip: Trip | None = None
         if _DEADLINE not in ex.fields and lane.health.is_clear(now):
             # As nearly every request: nothing is prepared for what does not happen.
             try:
-                return await call(ex, plan, lane, client, road, plan.timeouts, now)
+                if plan.hedge_after_s is None:
+                    return await call(ex, plan, lane, client, road, plan.timeouts, now)
+                return await hedged(ex, plan, lanes, client, road, now)
             except FAILURES as error:
                 trip = Trip(ex, plan, client, road, lanes)
                 trip.failed_first(error)
+            except BothFailed as both:
+                trip = Trip(ex, plan, client, road, lanes)
+                trip.failed_first(*both.failures)
         return await (trip or Trip(ex, plan, client, road, lanes)).run()
     finally:
         repeats.active -= 1
-
-
-async def call(
-    ex: Exchange, plan: Plan, lane: Lane, client: Client, road: Road, timeouts: Timeouts, began: float
-) -> Tap | None:
-    """One attempt, and what it tells of the target."""
-    health = lane.health
-    breaker = health.breaker
-    undecided = breaker is not None
-    health.in_flight += 1
-    try:
-        tap = await attempt(ex, plan, lane, client, road, timeouts)
-        now = road.loop.time()
-        if ex.first_byte is not None:
-            health.measured(ex.first_byte - began, now)
-        if breaker is not None:
-            if ex.outcome == "ok":
-                undecided = False
-                breaker.succeeded(now)
-            elif ex.outcome != "client_gone":
-                undecided = False
-                breaker.failed(now)
-        return tap
-    except UpstreamOverloaded:
-        # Our own pool is full, which says nothing of the target.
-        raise
-    except UpstreamError:
-        if breaker is not None:
-            undecided = False
-            breaker.failed(road.loop.time())
-        raise
-    except TurnedDown as refusal:
-        now = road.loop.time()
-        if breaker is not None:
-            undecided = False
-            if refusal.failure.code in _BROKEN:
-                breaker.failed(now)
-            else:
-                breaker.answered(now)
-        _cool(health, refusal, now)
-        raise
-    finally:
-        health.in_flight -= 1
-        if undecided and breaker is not None:
-            breaker.undecided(road.loop.time())
-
-
-def _cool(health: Health, refusal: TurnedDown, now: float) -> None:
-    """Leave alone what asked for it: the target for its own time, the account for ours."""
-    code = refusal.failure.code
-    if code in (AUTH, PERMISSION):
-        health.credential.cooled_until = now + _CREDENTIAL_COOLS_S
-    elif refusal.wait_s is not None and code in (RATE_LIMIT, QUOTA, OVERLOADED):
-        health.cooled_until = now + refusal.wait_s
 
 
 class Trip:
@@ -192,10 +138,12 @@ class Trip:
         self._failure: TurnedDown | GatewayError | None = None
         self._spared_for_s: float | None = None
 
-    def failed_first(self, error: Failure) -> None:
-        """The first target was asked, to no avail."""
-        self._asked = self._calls = 1
-        self._ended = not self._goes_on(self._lanes[0], error)
+    def failed_first(self, *errors: Failure) -> None:
+        """The first targets were asked, to no avail."""
+        for error in errors:
+            self._asked += 1
+            self._calls += 1
+            self._ended = not self._goes_on(self._lanes[self._asked - 1], error)
 
     async def run(self) -> Tap | None:
         while not self._ended:
@@ -293,7 +241,7 @@ class Trip:
             self._reason = reason
             if code in _ELSEWHERE_ONLY:
                 self._asked = len(self._lanes)
-            elif code in _BROKEN or code == RATE_LIMIT:
+            elif code in BROKEN or code == RATE_LIMIT:
                 self._again.append(lane)
             return True
         if isinstance(error, UpstreamError):
@@ -332,7 +280,7 @@ class Trip:
     def _all_spared(self) -> GatewayError:
         wait_s = max(1, ceil(self._spared_for_s or 0.0))
         now = self._road.loop.time()
-        if all(lane.health.cooled_until > now for lane in self._plan.lanes):
+        if all(lane.health.state.cooled_until > now for lane in self._plan.lanes):
             limited = UpstreamLimited("the provider asked to be spared for now", phase="connect")
             limited.retry_after_s = wait_s
             return limited

@@ -6,9 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from llmgw.core.exchange import Exchange
+from llmgw.core.facts import UNKNOWN, ModelFacts
 from llmgw.core.principal import Principal
 from llmgw.engine.plan import Plan
 from llmgw.ports.policy import Policy
+
+
+def _nothing_known(principal: Principal, model: str) -> ModelFacts:
+    return UNKNOWN
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,6 +29,7 @@ class Generation:
     unproved: counts a request that nobody is known to have sent. Raises LimitExceeded.
     elsewhere: the limits of a known caller's requests that are for no model.
     prefixes: what routes take off paths, the longest first.
+    facts: what is known of one of the models that a principal may use.
     """
 
     name: str
@@ -34,3 +40,4 @@ class Generation:
     unproved: Callable[[Exchange], None]
     elsewhere: Policy
     prefixes: tuple[bytes, ...] = ()
+    facts: Callable[[Principal, str], ModelFacts] = _nothing_known

@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 from llmgw.engine.breaker import Breaker, BreakerRules
+from llmgw.ports.targets import TargetState, TargetStates
 
 _HALF_LIFE_S = 30.0
 _WEIGHT = 0.2
 
 
-class Credential:
-    """One provider account. cooled_until: when it may be used again, after it was refused."""
-
-    __slots__ = ("cooled_until",)
-
-    def __init__(self) -> None:
-        self.cooled_until = 0.0
-
-
 class Health:
     """One target's: its breaker, how busy and how quick it is, until when it asked to be spared.
 
-    breaker: None where it is switched off.
+    breaker: None where it is switched off. state: the target's. credential: its account's.
     """
 
-    __slots__ = ("_latency_s", "_measured_at", "breaker", "cooled_until", "credential", "in_flight")
+    __slots__ = ("_latency_s", "_measured_at", "breaker", "credential", "in_flight", "state")
 
-    def __init__(self, rules: BreakerRules | None, credential: Credential) -> None:
-        self.breaker = Breaker(rules) if rules is not None else None
+    def __init__(self, rules: BreakerRules | None, state: TargetState, credential: TargetState) -> None:
+        self.breaker = Breaker(rules, state) if rules is not None else None
+        self.state = state
         self.credential = credential
-        self.cooled_until = 0.0
         self.in_flight = 0
         self._latency_s = 0.0
         self._measured_at = 0.0
@@ -37,14 +29,14 @@ class Health:
         """Whether nothing is known against asking it."""
         breaker = self.breaker
         return (
-            now >= self.cooled_until
+            now >= self.state.cooled_until
             and now >= self.credential.cooled_until
             and (breaker is None or breaker.closed)
         )
 
     def spared_for_s(self, now: float) -> float:
         """How long it is not to be asked, 0 when it may be."""
-        wait = max(self.cooled_until, self.credential.cooled_until) - now
+        wait = max(self.state.cooled_until, self.credential.cooled_until) - now
         breaker = self.breaker
         if breaker is not None:
             wait = max(wait, breaker.retry_in_s(now))
@@ -66,21 +58,31 @@ class Health:
 class Healths:
     """Every target's, by whose it is, provider and upstream model."""
 
-    def __init__(self) -> None:
-        self._known: dict[tuple[str | None, str, str], tuple[BreakerRules | None, Health]] = {}
-        self._credentials: dict[tuple[str | None, str], Credential] = {}
+    def __init__(self, states: TargetStates) -> None:
+        self.states = states
+        self._known: dict[tuple[str | None, str, str, BreakerRules | None], Health] = {}
 
     def of(self, owner: str | None, provider: str, model: str, rules: BreakerRules | None) -> Health:
-        """owner: the tenant whose own provider it is. Made anew only where `rules` have changed."""
-        key = (owner, provider, model)
-        known = self._known.get(key)
-        if known is not None and known[0] == rules:
-            return known[1]
-        credential = self._credentials.setdefault((owner, provider), Credential())
-        health = Health(rules, credential)
-        self._known[key] = (rules, health)
+        """owner: the tenant whose own provider it is. Models with other `rules` count calls apart."""
+        key = (owner, provider, model, rules)
+        health = self._known.get(key)
+        if health is None:
+            state = self.states.of(f"{owner or ''}|{provider}|{model}")
+            health = self._known[key] = Health(rules, state, self.account(owner, provider))
         return health
+
+    def account(self, owner: str | None, provider: str) -> TargetState:
+        """What is known of a provider's credential."""
+        return self.states.of(f"{owner or ''}|{provider}")
+
+    def renewed(self, owner: str | None, provider: str) -> None:
+        """It has another key or place now: what was held against it is forgotten."""
+        account = f"{owner or ''}|{provider}"
+        for name, state in self.states.all():
+            if name == account or name.startswith(f"{account}|"):
+                state.cooled_until = 0.0
+                state.open_until = 0.0
 
     def all(self) -> list[tuple[str | None, str, str, Health]]:
         """Whose, provider, upstream model and what is known of it."""
-        return [(*key, health) for key, (_, health) in self._known.items()]
+        return [(*key[:3], health) for key, health in self._known.items()]

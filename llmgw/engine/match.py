@@ -1,7 +1,7 @@
 """Which route a request takes: the first whose conditions all hold. No I/O.
 
-What depends on the tenant and the model alone is decided once for each pair and kept, so that a
-request tries only the routes that can still match.
+What depends on the path, the tenant and the model alone is decided once for each three and kept,
+so that a request tries only what is left of the routes that can still match.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import lru_cache
+
+from msgspec import Struct
 
 from llmgw.core.exchange import Exchange
 
@@ -20,12 +21,12 @@ PREFIX = b":prefix"
 served, and what was taken off before it. No client can send a header with such a name."""
 
 _KEPT = 4096
-_PATHS_KEPT = 256
+_LONGEST_KEPT = 256
+"""As long as a configured model's name can be. What a caller makes up may be megabytes."""
 _MAX_VALUE = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True, gc=False):
     """What routes are matched by. path: whole, with the prefix. host: without port, in lower case."""
 
     path: str
@@ -66,7 +67,7 @@ def host_name(field: bytes) -> str:
 @dataclass(frozen=True, slots=True, eq=False)
 class Condition:
     """text: how it is told, as in `model is gpt-*`.
-    settled: it depends on nothing but the tenant and the model."""
+    settled: it depends on nothing but the path, the tenant and the model."""
 
     text: str
     holds: Callable[[Asked], bool]
@@ -82,13 +83,17 @@ class Route:
     conditions: tuple[Condition, ...]
 
     def lacks(self, asked: Asked) -> str | None:
-        """The first condition that does not hold, None when the route matches."""
+        """Why it does not match, None when it does: the first condition that does not hold."""
         if asked.prefix and asked.prefix != self.prefix:
             return f"it takes no {asked.prefix} off the path"
         for condition in self.conditions:
             if not condition.holds(asked):
-                return condition.text
+                return f"not so: {condition.text}"
         return None
+
+
+_Candidates = tuple[tuple[str, tuple[Callable[[Asked], bool], ...]], ...]
+"""Names of routes, and what of each is yet to be tried."""
 
 
 class Routes:
@@ -96,26 +101,28 @@ class Routes:
 
     def __init__(self, routes: Sequence[Route]) -> None:
         self._routes = tuple(routes)
-        self._open: dict[tuple[str, str, str], tuple[tuple[Route, tuple[Condition, ...]], ...]] = {}
+        self._open: dict[tuple[str, str, str, str], _Candidates] = {}
 
     def first(self, asked: Asked) -> str | None:
         """The name of the route that a request takes, None for none."""
-        key = (asked.prefix, asked.tenant, asked.model)
+        key = (asked.path, asked.prefix, asked.tenant, asked.model)
         candidates = self._open.get(key)
         if candidates is None:
-            if len(self._open) >= _KEPT:
-                self._open.clear()
-            candidates = self._open[key] = self._candidates(asked)
-        for route, conditions in candidates:
-            for condition in conditions:
-                if not condition.holds(asked):
+            candidates = self._candidates(asked)
+            if len(asked.model) <= _LONGEST_KEPT and len(asked.path) <= _LONGEST_KEPT:
+                if len(self._open) >= _KEPT:
+                    self._open.clear()
+                self._open[key] = candidates
+        for name, conditions in candidates:
+            for holds in conditions:
+                if not holds(asked):
                     break
             else:
-                return route.name
+                return name
         return None
 
     def considered(self, asked: Asked) -> list[tuple[str, str | None]]:
-        """Each route with the condition that it lacks, up to the one that matches."""
+        """Each route and why it does not match, up to the one that does."""
         told: list[tuple[str, str | None]] = []
         for route in self._routes:
             lacks = route.lacks(asked)
@@ -124,14 +131,14 @@ class Routes:
                 break
         return told
 
-    def _candidates(self, asked: Asked) -> tuple[tuple[Route, tuple[Condition, ...]], ...]:
+    def _candidates(self, asked: Asked) -> _Candidates:
         found = []
         for route in self._routes:
             if asked.prefix and asked.prefix != route.prefix:
                 continue
             if all(one.holds(asked) for one in route.conditions if one.settled):
-                still = tuple(one for one in route.conditions if not one.settled)
-                found.append((route, still))
+                still = tuple(one.holds for one in route.conditions if not one.settled)
+                found.append((route.name, still))
                 if not still:
                     break
         return tuple(found)
@@ -157,8 +164,7 @@ def label_is(name: str, value: str) -> Condition:
 def path_is(glob: str) -> Condition:
     """`*` stands for anything in a segment, `**` for any number of segments."""
     segments = [None if one == "**" else _segment(one) for one in glob.split("/")]
-    remembered = lru_cache(_PATHS_KEPT)(lambda path: _fits(segments, path.split("/")))
-    return Condition(f"path is {glob}", lambda asked: remembered(asked.path))
+    return Condition(f"path is {glob}", lambda asked: _fits(segments, asked.path.split("/")), settled=True)
 
 
 def host_is(pattern: str) -> Condition:

@@ -10,7 +10,7 @@ import msgspec
 from llmgw.core.exchange import Exchange
 from llmgw.core.operation import Endpoint
 from llmgw.core.target import Target
-from llmgw.engine.health import Credential, Health
+from llmgw.engine.health import Health
 from llmgw.ports.policy import Policy
 from llmgw.ports.provider import Provider
 from llmgw.ports.transport import Timeouts, Transport
@@ -73,11 +73,21 @@ class Fallback:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Mirror:
+    """share: of the requests, from 0 to 1, that are sent to `lane` as well."""
+
+    lane: Lane
+    share: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Plan:
     """For one model as one tenant sees it: what to ask of a request, and where it goes.
 
     sticky: what keeps a request at one target, None where nothing does.
     refuses_loss: a request that a target's dialect cannot express whole is refused.
+    keep_alive_s: after how long a silent stream gets a comment, None for never.
+    hedge_after_s: how long the first target may say nothing before the second is asked as well.
     """
 
     model: str
@@ -90,6 +100,9 @@ class Plan:
     retry: RetryRules = RetryRules()
     fallbacks: tuple[Fallback, ...] = ()
     refuses_loss: bool = False
+    mirror: Mirror | None = None
+    hedge_after_s: float | None = None
+    keep_alive_s: float | None = None
 
 
 def lane(
@@ -100,7 +113,7 @@ def lane(
     model: str,
     generation: str,
     owned: bool,
-    health: Health | None = None,
+    health: Health,
     weight: int = 1,
 ) -> Lane:
     """A lane for the public name `model` in the configuration `generation`."""
@@ -119,6 +132,6 @@ def lane(
         msgspec.json.encode(target.model),
         reply_head,
         owned,
-        health or Health(None, Credential()),
+        health,
         weight,
     )

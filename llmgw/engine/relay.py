@@ -1,6 +1,8 @@
 """Carries one attempt's answer from the upstream's socket to the client's.
 
-A stream's bytes go on as they come, with a tap beside them: no decoding, no queue, no task.
+A stream's bytes go on event by event as they come, with a tap beside them: no decoding, no queue,
+no task. What an upstream breaks off within an event is not passed on, so that what follows it, our
+error, is an event of its own.
 An answer that is one JSON document is gathered first, so that one that is broken can still be
 told from one that is whole, and so that its cost can be in its head. Other bodies (audio,
 images as bytes) go on as they come.
@@ -11,6 +13,10 @@ terminator or in an error in the client's dialect, never in silence.
 
 from __future__ import annotations
 
+import asyncio
+
+import msgspec
+
 from llmgw.core.errors import (
     GatewayError,
     UpstreamBroken,
@@ -19,17 +25,19 @@ from llmgw.core.errors import (
     UpstreamTimeout,
 )
 from llmgw.core.exchange import Exchange
+from llmgw.core.operation import Endpoint, Operation
 from llmgw.dialects.endpoints import OLLAMA
-from llmgw.dialects.failures import error_event
+from llmgw.dialects.failures import error_event, responses_error_event
 from llmgw.dialects.taps import StreamedTap, WholeTap, body_tap, stream_tap
 from llmgw.dialects.translation import TranslatedStream
-from llmgw.engine.crossing import Crossing
+from llmgw.engine.crossing import Crossing, WholeCrossing
 from llmgw.engine.plan import Lane
 from llmgw.engine.road import Road
 from llmgw.engine.strand import Pause
 from llmgw.ports.client import Client
 from llmgw.ports.transport import Call, Headers
 from llmgw.wire.headers import wait_s
+from llmgw.wire.sse import SseSplitter, event_data, whole_events
 
 _MAX_ERROR_BODY = 256 * 1024
 _MAX_EVENT = 1024 * 1024
@@ -43,10 +51,11 @@ class Relay:
     """The sink of one call, and the flow that its client can pause.
 
     status: the upstream's. content_type: the upstream's.
-    started: some of the answer has gone to the client.
+    started: some of the answer, or a comment in its place, has gone to the client.
     body: the whole answer, for a JSON document or an error.
     tap: what reads the usage beside a stream.
     across: what translates, for a target of another dialect.
+    refusal: the error that a stream began with, as JSON.
     wait_s: how long an upstream that refused asks to be spared.
     """
 
@@ -55,16 +64,21 @@ class Relay:
         "_client",
         "_ended",
         "_ex",
+        "_held",
         "_idle_s",
+        "_keep_alive_s",
         "_lane",
         "_pieces",
         "_road",
         "_silent_since",
         "_size",
+        "_spoke",
+        "_timer",
         "across",
         "body",
         "content_type",
         "outcome",
+        "refusal",
         "started",
         "status",
         "stream",
@@ -73,7 +87,14 @@ class Relay:
     )
 
     def __init__(
-        self, ex: Exchange, lane: Lane, client: Client, road: Road, idle_s: float, across: Crossing | None
+        self,
+        ex: Exchange,
+        lane: Lane,
+        client: Client,
+        road: Road,
+        idle_s: float,
+        across: Crossing | WholeCrossing | None,
+        keep_alive_s: float | None = None,
     ) -> None:
         self._ex = ex
         self._lane = lane
@@ -82,7 +103,11 @@ class Relay:
         self._call: Call | None = None
         self._ended = Pause()
         self._pieces: list[bytes] | None = None
+        self._held: bytearray | None = None
         self._idle_s = idle_s
+        self._keep_alive_s = keep_alive_s
+        self._spoke = False
+        self._timer: asyncio.TimerHandle | None = None
         self._silent_since: float | None = None
         self._size = 0
         self.status = 0
@@ -93,19 +118,22 @@ class Relay:
         self.tap: StreamedTap | None = None
         self.across = across
         self.outcome = "ok"
+        self.refusal: bytes | None = None
         self.wait_s: float | None = None
 
     @property
-    def dialect(self) -> str:
+    def endpoint(self) -> Endpoint:
         """The client's."""
-        return self._ex.endpoint.dialect
+        return self._ex.endpoint
 
     def head(self) -> bytes:
         """The header lines of the answer."""
         across = self.across
         if across is None:
             return reply_head(self._ex, self._lane, self.content_type)
-        kind = self.content_type if not self.stream else _LINES if self.dialect == OLLAMA else _STREAM
+        kind = (
+            self.content_type if not self.stream else _LINES if self.endpoint.dialect == OLLAMA else _STREAM
+        )
         return reply_head(self._ex, self._lane, kind) + across.head
 
     def begin(self, call: Call) -> Pause:
@@ -156,13 +184,22 @@ class Relay:
         elif self._is_stream(kind):
             self.stream = True
             self.tap = (
-                stream_tap(self._ex.endpoint, self._ex.hide_usage)
-                if self.across is None
-                else self.across.stream()
+                self.across.stream()
+                if isinstance(self.across, Crossing)
+                else stream_tap(self._ex.endpoint, self._ex.hide_usage)
             )
+            if self.endpoint.dialect != OLLAMA:
+                if self.across is None:
+                    self._held = bytearray()
+                if self._keep_alive_s is not None:
+                    self._bridge()
             self._road.streams[self._ex.request_id] = self.tap
             self._client.attach(self)
-        elif kind.startswith(b"text/html") or (self._ex.streamed and not self.content_type):
+        elif (
+            kind.startswith(b"text/html")
+            or self.across is not None
+            or (self._ex.streamed and not self.content_type)
+        ):
             self._reject(UpstreamMalformed("the provider answered with something that is not an answer"))
         else:
             self._client.attach(self)
@@ -175,6 +212,7 @@ class Relay:
                     return
             elif self._silent_since is not None:
                 self._silent_since = None
+            came = data
             try:
                 data = tap.feed(data)
             except ValueError as error:
@@ -182,9 +220,15 @@ class Relay:
                     UpstreamMalformed("the provider sent an event that is too long", detail=str(error))
                 )
                 return
+            held = self._held
+            if held is not None and (held or not data.endswith(b"\n\n")):
+                data = whole_events(held, data)
             if not data:
                 return
-            if not self.started:
+            if not self._spoke:
+                if tap.failed and not self.started:
+                    self._refuse(came)
+                    return
                 self._start()
             self._client.write(data)
         elif self._pieces is not None:
@@ -194,7 +238,7 @@ class Relay:
                 return
             self._pieces.append(data)
         else:
-            if not self.started:
+            if not self._spoke:
                 self._start()
             self._client.write(data)
 
@@ -219,6 +263,9 @@ class Relay:
         tap = self.tap
         if tap is not None and tap.done:
             # The upstream closed roughly, but after its terminator: the client has it all.
+            rest = self._last_event(tap)
+            if rest:
+                self._client.write(rest)
             self._client.end()
             self._ended.wake()
             return
@@ -227,8 +274,8 @@ class Relay:
     def _is_stream(self, kind: bytes) -> bool:
         """Whether an answer of this media type is a stream that the tap can read."""
         if self.across is not None:
-            return kind in (_STREAM, _LINES, _FRAMES)
-        return kind == (_LINES if self.dialect == OLLAMA else _STREAM)
+            return isinstance(self.across, Crossing) and kind in (_STREAM, _LINES, _FRAMES)
+        return kind == (_LINES if self.endpoint.dialect == OLLAMA else _STREAM)
 
     def _still_moves(self, data: bytes) -> bool:
         """Whether a stream of comments, which keep a connection open, has not gone on for too long.
@@ -251,7 +298,7 @@ class Relay:
         return True
 
     def _end_stream(self, tap: StreamedTap) -> None:
-        rest = tap.rest()
+        rest = self._last_event(tap)
         if not self.started and not rest and not tap.done:
             self._ended.fail(UpstreamBroken("the provider's stream ended before it began", phase="body"))
             return
@@ -270,12 +317,49 @@ class Relay:
         self._client.end()
         self._ended.wake()
 
+    def _refuse(self, data: bytes) -> None:
+        """The stream began with an error, so its status was not meant: the client has heard nothing yet."""
+        found = [said for raw in SseSplitter().feed(data) if (said := event_data(raw)) and b"error" in said]
+        self.refusal = found[-1] if found else data
+        self.cancel()
+        self._ended.wake()
+
+    def _last_event(self, tap: StreamedTap) -> bytes:
+        """What the upstream's end leaves, as a whole event; nothing when it was cut off within."""
+        rest = tap.rest()
+        if self._held is None:
+            return rest
+        rest = bytes(self._held) + rest
+        self._held.clear()
+        if not rest:
+            return b""
+        data = event_data(rest + b"\n\n")
+        return rest + b"\n\n" if tap.failed or (data is not None and _is_whole(data)) else b""
+
     def _start(self) -> None:
-        self.started = True
         ex = self._ex
+        self._spoke = True
         ex.first_byte = self._road.loop.time()
-        ex.status = self.status
-        self._client.start(self.status, self.head())
+        if not self.started:
+            self.started = True
+            ex.status = self.status
+            self._client.start(self.status, self.head())
+
+    def _bridge(self, before: int = -1) -> None:
+        """Say something when nothing has come for long, so that nobody in between hangs up.
+
+        A comment is not an answer: the idle timeout and the time to the first byte go on.
+        """
+        assert self.tap is not None
+        assert self._keep_alive_s is not None
+        passed = self.tap.delivered_bytes()
+        if passed == before:
+            if not self.started:
+                self.started = True
+                self._ex.status = self.status
+                self._client.start(self.status, self.head())
+            self._client.write(b": keep-alive\n\n")
+        self._timer = self._road.loop.call_later(self._keep_alive_s, self._bridge, passed)
 
     def _break_off(self, error: GatewayError) -> None:
         """Tell the client of an error after the answer has begun."""
@@ -285,11 +369,13 @@ class Relay:
             self.outcome = "upstream_truncated" if isinstance(error, UpstreamBroken) else "upstream_error"
         if self.stream:
             tap = self.tap
-            self._client.write(
-                tap.fail(error)
-                if isinstance(tap, TranslatedStream)
-                else error_event(error, ex.error_dialect, ex.client_request_id or ex.request_id)
-            )
+            if isinstance(tap, TranslatedStream):
+                last = tap.fail(error)
+            elif self.endpoint.operation is Operation.RESPONSES:
+                last = responses_error_event(error, ex.client_request_id or ex.request_id)
+            else:
+                last = error_event(error, ex.error_dialect, ex.client_request_id or ex.request_id)
+            self._client.write(last)
             self._client.end()
         else:
             self._client.abort()
@@ -302,9 +388,22 @@ class Relay:
         self.on_error(error)
 
     def _forget(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         if self.stream:
             self._road.streams.pop(self._ex.request_id, None)
             self._client.attach(None)
+
+
+def _is_whole(data: bytes) -> bool:
+    """Whether an event that was never closed has all its data."""
+    if data.strip() == b"[DONE]":
+        return True
+    try:
+        msgspec.json.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
 
 
 def reply_head(ex: Exchange, lane: Lane, content_type: bytes) -> bytes:
@@ -323,7 +422,7 @@ def read_body(relay: Relay) -> WholeTap:
     if relay.across is not None:
         return relay.across.whole(relay.body)
     try:
-        return body_tap(relay.dialect, relay.body)
+        return body_tap(relay.endpoint, relay.body)
     except ValueError as error:
         raise UpstreamMalformed(
             "the provider answered with something that is not JSON", phase="body", detail=str(error)

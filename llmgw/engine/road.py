@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from llmgw.core.clock import Clock
 from llmgw.dialects.taps import StreamedTap
+from llmgw.engine.mirrors import Mirrors
 from llmgw.engine.repeats import Repeats
 from llmgw.ports.stores import Journal
 from llmgw.ports.telemetry import Meter, RequestLog
@@ -22,6 +23,7 @@ class Road:
     clock: the time of day that requests are admitted at.
     streams: what is being streamed now, by request id, for the journal's progress entries.
     repeats: how many requests are repeating a call.
+    mirrors: copies of requests that go to targets on trial.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -32,3 +34,4 @@ class Road:
     clock: Clock
     streams: dict[str, StreamedTap] = field(default_factory=dict)
     repeats: Repeats = field(default_factory=Repeats)
+    mirrors: Mirrors = field(default_factory=Mirrors)

@@ -148,6 +148,7 @@ def request_report(ex: Exchange, now: float) -> RequestReport:
         ex.generation,
         error.detail if error is not None else None,
         ex.limited,
+        ex.route,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from llmgw.core.errors import InvalidCredentials
+from llmgw.core.errors import InvalidCredentials, Unavailable
 from llmgw.core.exchange import Exchange
 from llmgw.core.principal import Principal
 from llmgw.core.reply import Reply
@@ -36,7 +36,7 @@ class Authenticate:
                 if principal is not None:
                     ex.principal = principal
                     return None
-        except InvalidCredentials:
+        except (InvalidCredentials, Unavailable):
             self._unproved(ex)
             raise
         if self._anonymous is None:

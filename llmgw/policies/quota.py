@@ -8,7 +8,7 @@ that left no record leaves nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 
@@ -22,7 +22,7 @@ from llmgw.core.reply import Reply
 from llmgw.limits.calendar import period
 from llmgw.policies.rate_limit import ENFORCE, SHADOW
 from llmgw.ports.alerts import Alerter
-from llmgw.ports.counters import CounterStore
+from llmgw.ports.counters import CounterStore, Settlement
 from llmgw.ports.policy import Ticket
 from llmgw.tokens.need import Need, need_of
 from llmgw.tokens.prices import UnitPrices, worst_cost_nano_usd
@@ -109,7 +109,7 @@ class _Period:
     one: Claim
 
 
-class _Group:
+class Group:
     """The quotas of one caller, with the claims of one request of each in the current periods.
 
     The caller is kept, so that its id names no other meanwhile. by_request: all count requests.
@@ -147,16 +147,24 @@ class Quota:
         self._prices = prices
         self._clock = clock
         self._alerter = alerter
-        self._known: dict[int, _Group] = {}
+        self._known: dict[int, Group] = {}
 
-    def admit(self, ex: Exchange) -> Ticket | Reply | None:
+    def admit(self, ex: Exchange) -> Ticket | Reply | Awaitable[Ticket | Reply | None] | None:
+        asked = self.asked(ex)
+        if asked is None:
+            return None
+        group, claims = asked
+        return self.conclude(ex, group, claims, self._counters.acquire(claims, ex.request_id))
+
+    def asked(self, ex: Exchange) -> tuple[Group, Sequence[Claim]] | None:
+        """What the request is to hold; None where no quota applies."""
         principal = ex.principal
         assert principal is not None
         known = self._known.get(id(principal))
         if known is None:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
-            known = self._known[id(principal)] = _Group(principal, self._allowances(principal))
+            known = self._known[id(principal)] = Group(principal, self._allowances(principal))
         allowances = known.allowances
         if not allowances:
             return None
@@ -177,7 +185,10 @@ class Quota:
                 else Claim(one.rule, one.key, self._hold(ex, allowance), one.until)
                 for one, allowance in zip(claims, allowances, strict=True)
             ]
-        verdict = self._counters.acquire(claims, ex.request_id)
+        return known, claims
+
+    def conclude(self, ex: Exchange, group: Group, claims: Sequence[Claim], verdict: Verdict) -> Ticket:
+        """What was held, to be settled. Raises LimitExceeded."""
         if verdict.shadows:
             ex.limited += tuple(
                 (refusal.claim.rule.name, WARN if refusal.claim.rule.warn else SHADOW)
@@ -185,19 +196,19 @@ class Quota:
             )
         if verdict.refusals:
             raise self._refused(ex, verdict)
-        if known.noted:
-            self._note(ex, allowances, verdict)
-        return _Hold(self, allowances, claims, verdict)
+        if group.noted:
+            self._note(ex, group.allowances, verdict)
+        return _Hold(self, group.allowances, claims, verdict)
 
     def settle(
         self, ex: Exchange, allowances: Sequence[Allowance], claims: Sequence[Claim], verdict: Verdict
     ) -> None:
         """Turn the holds into what the request's record says."""
-        self._counters.settle([(claim, _charge(ex, claim.rule.unit)) for claim in claims], verdict)
+        self._counters.settle(charges(ex, claims), verdict)
         for allowance, claim in zip(allowances, claims, strict=True):
             if allowance.alert_at and ex.opened:
                 # Not now: counters may settle at the end of this turn of the loop.
-                asyncio.get_running_loop().call_soon(self._watch, allowance, claim)
+                asyncio.get_running_loop().call_soon(self.watch, allowance, claim)
 
     def _hold(self, ex: Exchange, allowance: Allowance) -> int:
         """The most that the request can use of an allowance."""
@@ -259,9 +270,13 @@ class Quota:
             headers=(("x-should-retry", "false"),),
         )
 
-    def _watch(self, allowance: Allowance, claim: Claim) -> None:
+    def spent(self, key: str) -> int:
+        """What is spent of a balance."""
+        return self._counters.balance(key)[0]
+
+    def watch(self, allowance: Allowance, claim: Claim) -> None:
         """Tell of the thresholds that are reached; who is told knows which are new."""
-        spent, _ = self._counters.balance(claim.key)
+        spent = self.spent(claim.key)
         for ppm in allowance.alert_at:
             if allowance.limit * ppm <= spent * _PPM:
                 self._alerter.crossed(alert(allowance, claim, spent, ppm, self._clock.utc_offset_ns))
@@ -297,6 +312,11 @@ def alert(allowance: Allowance, claim: Claim, spent: int, ppm: int, utc_offset_n
         limit=allowance.limit,
         resets_at_s=(claim.until + utc_offset_ns) // _NS,
     )
+
+
+def charges(ex: Exchange, claims: Sequence[Claim]) -> list[Settlement]:
+    """What a request's record adds to the balances that it held something of."""
+    return [(claim, _charge(ex, claim.rule.unit)) for claim in claims]
 
 
 def _charge(ex: Exchange, unit: str) -> int:

@@ -18,7 +18,7 @@ from llmgw.dialects.endpoints import ANTHROPIC
 from llmgw.dialects.limit_headers import LimitHead
 from llmgw.policies.client_address import ClientAddress
 from llmgw.policies.places import Places
-from llmgw.ports.counters import CounterStore, Settlement
+from llmgw.ports.counters import CounterStore, Settlement, Settles
 from llmgw.ports.policy import Ticket
 from llmgw.tokens.need import need_of, used_tokens
 
@@ -112,6 +112,7 @@ class RateLimit:
         utc_offset_ns: int,
     ) -> None:
         self._counters = counters
+        self._settles: Settles = counters
         self._levels = levels
         self._address = address
         self._caller = caller
@@ -140,10 +141,16 @@ class RateLimit:
             claims = (*claims, *(Claim(one.rule, one.key, need) for one in arranged.tokens))
         if not claims:
             return None
+        return self._take(ex, arranged, claims)
+
+    def _take(
+        self, ex: Exchange, arranged: Arranged, claims: tuple[Claim, ...]
+    ) -> Ticket | Awaitable[Ticket | Reply | None]:
+        """Take the claims, at once if no line is to be stood in."""
         if arranged.place is not None and self._places.waiting:
             return self._wait(ex, arranged, claims)
         verdict = self._counters.acquire(claims, ex.request_id)
-        if verdict.refusals and self._places.queue and _only_places(verdict):
+        if verdict.refusals and self._places.queue and only_places(verdict):
             return self._wait(ex, arranged, claims)
         return self._conclude(ex, arranged, claims, verdict)
 
@@ -164,7 +171,7 @@ class RateLimit:
 
         def attempt() -> Verdict | None:
             verdict = self._counters.acquire(claims, ex.request_id)
-            return None if verdict.refusals and _only_places(verdict) else verdict
+            return None if verdict.refusals and only_places(verdict) else verdict
 
         def give_back(taken: Verdict) -> None:
             self._counters.settle(
@@ -184,11 +191,11 @@ class RateLimit:
     def settle(self, ex: Exchange, arranged: Arranged, claims: tuple[Claim, ...], verdict: Verdict) -> None:
         """Give back what a request took, as it ended."""
         if isinstance(ex.error, LimitExceeded) or verdict.shadows:
-            self._counters.settle(self._all(ex, claims, verdict), verdict)
+            self._settles.settle(self._all(ex, claims, verdict), verdict)
         elif arranged.tokens:
-            self._counters.settle([*arranged.release, *self._tokens(ex, arranged, claims)], verdict)
+            self._settles.settle([*arranged.release, *self._tokens(ex, arranged, claims)], verdict)
         elif arranged.release:
-            self._counters.settle(arranged.release, verdict)
+            self._settles.settle(arranged.release, verdict)
         if arranged.place is not None and self._places.waiting:
             self._places.freed()
 
@@ -260,7 +267,7 @@ def refused(
     """The refusal, with the wait after which a lone caller is let on."""
     refusals = verdict.refusals
     ex.limited += tuple((refusal.claim.rule.name, ENFORCE) for refusal in refusals)
-    places = _only_places(verdict)
+    places = only_places(verdict)
     never = any(refusal.never for refusal in refusals)
     longest = max(refusals, key=lambda refusal: refusal.at)
     wait_s = _PLACE_WAIT_S if places else max(1, -((verdict.now - longest.at) // _NS))
@@ -276,5 +283,5 @@ def refused(
     )
 
 
-def _only_places(verdict: Verdict) -> bool:
+def only_places(verdict: Verdict) -> bool:
     return all(refusal.claim.rule.algorithm == CONCURRENCY for refusal in verdict.refusals)

@@ -12,5 +12,6 @@ class Authenticator(Protocol):
     def principal(self, fields: Mapping[bytes, bytes]) -> Principal | None:
         """Who sent these headers; None when they carry no credential of this kind.
 
-        Raises InvalidCredentials when they carry one that does not hold.
+        Raises InvalidCredentials when they carry one that does not hold, Unavailable when nobody
+        can say at the moment.
         """

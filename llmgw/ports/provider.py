@@ -5,14 +5,21 @@ What depends only on the configuration is asked once, when a plan is compiled.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Protocol
 
-from llmgw.core.operation import Endpoint
+from llmgw.core.operation import Endpoint, Operation
 from llmgw.ports.transport import Origin, Transport
 
 
 class Signer(Protocol):
     """Proves requests one by one, where the proof depends on the body and the time."""
+
+    def pending(self) -> Awaitable[None] | None:
+        """What to wait for before the next request can be signed; None, nearly always, for nothing.
+
+        The wait raises UpstreamError when there is nothing to sign with.
+        """
 
     def sign(self, head: bytes, body: bytes) -> bytes:
         """`head` with the header lines that prove it and `body`, good for a few minutes."""
@@ -43,8 +50,11 @@ class Provider(Protocol):
         does not serve the endpoint.
         """
 
-    def chat_endpoint(self, streamed: bool) -> Endpoint | None:
-        """Where it serves conversations in its own dialect, for those that come in another."""
+    def own_endpoint(self, operation: Operation, model: str, streamed: bool) -> Endpoint | None:
+        """Where it serves `model` in its own dialect, for requests that come in another.
+
+        operation: CHAT, EMBEDDINGS or RERANK. None for what it does not serve.
+        """
 
     def stream_usage(self, endpoint: Endpoint) -> bool:
         """Whether it accepts `stream_options.include_usage` there."""

@@ -76,6 +76,29 @@ class KeyStore(Protocol):
         """The number of the last change. Cheap: asked several times a second."""
 
 
+class KeptKeys(Protocol):
+    """The keys that were seen last, where they outlive this process."""
+
+    def write(self, entries: Sequence[KeyEntry]) -> None:
+        """Keep these instead."""
+
+    def confirm(self) -> None:
+        """The store said just now that nothing has changed."""
+
+    def read(self) -> tuple[float, list[KeyEntry]] | None:
+        """Seconds since the store last answered, and the keys; None when nothing is kept."""
+
+
+class NoKeptKeys:
+    """Keeps nothing."""
+
+    def write(self, entries: Sequence[KeyEntry]) -> None: ...
+
+    def confirm(self) -> None: ...
+
+    def read(self) -> None: ...
+
+
 class KeyRegistry(Protocol):
     """The issued keys, as commands and the admin API change them.
 

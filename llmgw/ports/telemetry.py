@@ -39,6 +39,7 @@ class RequestReport(Struct, gc=False):
     generation: str
     detail: str | None = None
     limited: tuple[tuple[str, str], ...] = ()
+    route: str | None = None
 
 
 class Meter(Protocol):

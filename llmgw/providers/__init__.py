@@ -11,4 +11,5 @@ CLASSES: dict[str, str] = {
     "ollama": "llmgw.providers.ollama:Ollama",
     "openai": "llmgw.providers.openai:OpenAI",
     "openai_compatible": "llmgw.providers.openai_compatible:OpenAICompatible",
+    "vertex": "llmgw.providers.vertex:Vertex",
 }

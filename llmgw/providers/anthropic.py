@@ -7,7 +7,7 @@ in beta are asked for by the client's own `anthropic-beta` header ("Beta headers
 from __future__ import annotations
 
 from llmgw.config.providers import Anthropic as Settings
-from llmgw.core.operation import Endpoint
+from llmgw.core.operation import Endpoint, Operation
 from llmgw.dialects.endpoints import ANTHROPIC, MESSAGES
 from llmgw.ports.provider import Signer
 from llmgw.ports.transport import Transport
@@ -36,8 +36,8 @@ class Anthropic:
             return None
         return request_head(self._url, endpoint, content_type, self._fields)
 
-    def chat_endpoint(self, streamed: bool) -> Endpoint | None:
-        return MESSAGES
+    def own_endpoint(self, operation: Operation, model: str, streamed: bool) -> Endpoint | None:
+        return MESSAGES if operation is Operation.CHAT else None
 
     def stream_usage(self, endpoint: Endpoint) -> bool:
         """Never: usage comes unasked."""

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from llmgw.config.providers import AzureOpenAI as Settings
 from llmgw.core.operation import Endpoint, Operation
-from llmgw.dialects.endpoints import CHAT_COMPLETIONS, OPENAI
+from llmgw.dialects.endpoints import CHAT_COMPLETIONS, EMBEDDINGS, OPENAI
 from llmgw.ports.provider import Signer
 from llmgw.ports.transport import Transport
 from llmgw.providers.base import origin, request_head
@@ -31,6 +31,8 @@ _OF_DEPLOYMENTS = frozenset(
         "/audio/translations",
     }
 )
+
+_OWN = {Operation.CHAT: CHAT_COMPLETIONS, Operation.EMBEDDINGS: EMBEDDINGS}
 
 
 class AzureOpenAI:
@@ -77,8 +79,8 @@ class AzureOpenAI:
             return None
         return f"/openai/deployments/{segment}{endpoint.suffix}{self._query}"
 
-    def chat_endpoint(self, streamed: bool) -> Endpoint | None:
-        return CHAT_COMPLETIONS
+    def own_endpoint(self, operation: Operation, model: str, streamed: bool) -> Endpoint | None:
+        return _OWN.get(operation)
 
     def stream_usage(self, endpoint: Endpoint) -> bool:
         return endpoint.stream_usage and self._stream_usage

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from llmgw import __version__
-from llmgw.config.providers import Reach
+from llmgw.config.upstream import Reach
 from llmgw.core.operation import Endpoint
 from llmgw.ports.transport import Origin
 from llmgw.wire.urls import parse_base_url

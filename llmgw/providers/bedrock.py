@@ -15,7 +15,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from llmgw.config.providers import Bedrock as Settings
-from llmgw.core.operation import Endpoint
+from llmgw.core.operation import Endpoint, Operation
 from llmgw.dialects.endpoints import BEDROCK, CONVERSE, CONVERSE_STREAM
 from llmgw.ports.provider import Signer
 from llmgw.ports.transport import Transport
@@ -34,6 +34,9 @@ class SigV4:
         self._scheme = urlsplit(url).scheme
         self._region = region
         self._credentials = credentials
+
+    def pending(self) -> None:
+        """Nothing ever is: the settings hold the keys."""
 
     def sign(self, head: bytes, body: bytes) -> bytes:
         first, *lines = head.decode("latin-1").split("\r\n")
@@ -80,7 +83,9 @@ class Bedrock:
         suffix = f"/model/{quote(model, safe='')}{endpoint.suffix}"
         return request_head(self._url, replace(endpoint, suffix=suffix), content_type, ())
 
-    def chat_endpoint(self, streamed: bool) -> Endpoint | None:
+    def own_endpoint(self, operation: Operation, model: str, streamed: bool) -> Endpoint | None:
+        if operation is not Operation.CHAT:
+            return None
         return CONVERSE_STREAM if streamed else CONVERSE
 
     def stream_usage(self, endpoint: Endpoint) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from llmgw.config.providers import Cohere as Settings
-from llmgw.core.operation import Endpoint
-from llmgw.dialects.endpoints import COHERE, COHERE_CHAT
+from llmgw.core.operation import Endpoint, Operation
+from llmgw.dialects.endpoints import COHERE, COHERE_CHAT, COHERE_EMBED, COHERE_RERANK
 from llmgw.ports.provider import Signer
 from llmgw.ports.transport import Transport
 from llmgw.providers.base import origin, request_head
+
+_OWN = {Operation.CHAT: COHERE_CHAT, Operation.EMBEDDINGS: COHERE_EMBED, Operation.RERANK: COHERE_RERANK}
 
 
 class Cohere:
@@ -30,8 +32,8 @@ class Cohere:
             return None
         return request_head(self._url, endpoint, content_type, self._fields)
 
-    def chat_endpoint(self, streamed: bool) -> Endpoint | None:
-        return COHERE_CHAT
+    def own_endpoint(self, operation: Operation, model: str, streamed: bool) -> Endpoint | None:
+        return _OWN.get(operation)
 
     def stream_usage(self, endpoint: Endpoint) -> bool:
         """Never: usage comes unasked."""

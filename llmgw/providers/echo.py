@@ -14,7 +14,7 @@ import msgspec
 from llmgw.config.providers import Echo as Settings
 from llmgw.core.errors import UpstreamBroken
 from llmgw.core.operation import Endpoint, Operation
-from llmgw.dialects.endpoints import CHAT_COMPLETIONS, ENDPOINTS, OPENAI
+from llmgw.dialects.endpoints import CHAT_COMPLETIONS, EMBEDDINGS, ENDPOINTS, OPENAI
 from llmgw.ports.provider import Signer
 from llmgw.ports.transport import Call, Origin, Sink, UpstreamRequest
 from llmgw.providers import echo_answers as answers
@@ -46,6 +46,7 @@ _OPENING: dict[Operation, Callable[[Answer], int]] = {
     Operation.RESPONSES: lambda answer: 4 if answer.call is None else 3,
 }
 """How many events a stream has before its first token."""
+_OWN = {Operation.CHAT: CHAT_COMPLETIONS, Operation.EMBEDDINGS: EMBEDDINGS}
 
 
 class Echo:
@@ -66,8 +67,8 @@ class Echo:
             return None
         return f"POST {endpoint.suffix} HTTP/1.1\r\n".encode()
 
-    def chat_endpoint(self, streamed: bool) -> Endpoint | None:
-        return CHAT_COMPLETIONS
+    def own_endpoint(self, operation: Operation, model: str, streamed: bool) -> Endpoint | None:
+        return _OWN.get(operation)
 
     def stream_usage(self, endpoint: Endpoint) -> bool:
         return endpoint.stream_usage

@@ -10,8 +10,8 @@ from dataclasses import replace
 from urllib.parse import quote
 
 from llmgw.config.providers import Gemini as Settings
-from llmgw.core.operation import Endpoint
-from llmgw.dialects.endpoints import GEMINI, GENERATE, STREAM_GENERATE
+from llmgw.core.operation import Endpoint, Operation
+from llmgw.dialects.endpoints import BATCH_EMBED_CONTENTS, GEMINI, GENERATE, STREAM_GENERATE
 from llmgw.ports.provider import Signer
 from llmgw.ports.transport import Transport
 from llmgw.providers.base import origin, request_head
@@ -39,8 +39,10 @@ class Gemini:
         suffix = f"/models/{quote(model.removeprefix('models/'), safe='')}{endpoint.suffix}"
         return request_head(self._url, replace(endpoint, suffix=suffix), content_type, self._fields)
 
-    def chat_endpoint(self, streamed: bool) -> Endpoint | None:
-        return STREAM_GENERATE if streamed else GENERATE
+    def own_endpoint(self, operation: Operation, model: str, streamed: bool) -> Endpoint | None:
+        if operation is Operation.CHAT:
+            return STREAM_GENERATE if streamed else GENERATE
+        return BATCH_EMBED_CONTENTS if operation is Operation.EMBEDDINGS else None
 
     def stream_usage(self, endpoint: Endpoint) -> bool:
         """Never: usage comes unasked."""

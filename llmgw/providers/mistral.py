@@ -8,13 +8,15 @@ row `mistral` of `dialects.openai_chat_vendors`.
 from __future__ import annotations
 
 from llmgw.config.providers import Mistral as Settings
-from llmgw.core.operation import Endpoint
-from llmgw.dialects.endpoints import CHAT_COMPLETIONS, OPENAI
+from llmgw.core.operation import Endpoint, Operation
+from llmgw.dialects.endpoints import CHAT_COMPLETIONS, EMBEDDINGS, OPENAI
 from llmgw.ports.provider import Signer
 from llmgw.ports.transport import Transport
 from llmgw.providers.base import origin, request_head
 
 _SERVED = frozenset({"/chat/completions", "/embeddings", "/moderations", "/audio/transcriptions"})
+
+_OWN = {Operation.CHAT: CHAT_COMPLETIONS, Operation.EMBEDDINGS: EMBEDDINGS}
 
 
 class Mistral:
@@ -37,8 +39,8 @@ class Mistral:
             return None
         return request_head(self._url, endpoint, content_type, self._fields)
 
-    def chat_endpoint(self, streamed: bool) -> Endpoint | None:
-        return CHAT_COMPLETIONS
+    def own_endpoint(self, operation: Operation, model: str, streamed: bool) -> Endpoint | None:
+        return _OWN.get(operation)
 
     def stream_usage(self, endpoint: Endpoint) -> bool:
         """Never: usage comes unasked."""

@@ -9,13 +9,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from llmgw.config.providers import Ollama as Settings
-from llmgw.core.operation import Endpoint
-from llmgw.dialects.endpoints import OLLAMA, OLLAMA_CHAT, OPENAI
+from llmgw.core.operation import Endpoint, Operation
+from llmgw.dialects.endpoints import OLLAMA, OLLAMA_CHAT, OLLAMA_EMBED, OPENAI
 from llmgw.ports.provider import Signer
 from llmgw.ports.transport import Transport
 from llmgw.providers.base import origin, request_head
 
 _OF_OPENAI = frozenset({"/chat/completions", "/completions", "/embeddings"})
+
+_OWN = {Operation.CHAT: OLLAMA_CHAT, Operation.EMBEDDINGS: OLLAMA_EMBED}
 
 
 class Ollama:
@@ -40,8 +42,8 @@ class Ollama:
             return None
         return request_head(self._url, endpoint, content_type, self._fields)
 
-    def chat_endpoint(self, streamed: bool) -> Endpoint | None:
-        return OLLAMA_CHAT
+    def own_endpoint(self, operation: Operation, model: str, streamed: bool) -> Endpoint | None:
+        return _OWN.get(operation)
 
     def stream_usage(self, endpoint: Endpoint) -> bool:
         return endpoint.stream_usage and endpoint.suffix in _OF_OPENAI

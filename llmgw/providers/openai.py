@@ -6,11 +6,13 @@ Authentication and the organization and project headers: OpenAI API reference, "
 from __future__ import annotations
 
 from llmgw.config.providers import OpenAI as Settings
-from llmgw.core.operation import Endpoint
-from llmgw.dialects.endpoints import CHAT_COMPLETIONS, OPENAI
+from llmgw.core.operation import Endpoint, Operation
+from llmgw.dialects.endpoints import CHAT_COMPLETIONS, EMBEDDINGS, OPENAI
 from llmgw.ports.provider import Signer
 from llmgw.ports.transport import Transport
 from llmgw.providers.base import origin, request_head
+
+_OWN = {Operation.CHAT: CHAT_COMPLETIONS, Operation.EMBEDDINGS: EMBEDDINGS}
 
 
 class OpenAI:
@@ -38,8 +40,8 @@ class OpenAI:
             return None
         return request_head(self._url, endpoint, content_type, self._fields)
 
-    def chat_endpoint(self, streamed: bool) -> Endpoint | None:
-        return CHAT_COMPLETIONS
+    def own_endpoint(self, operation: Operation, model: str, streamed: bool) -> Endpoint | None:
+        return _OWN.get(operation)
 
     def stream_usage(self, endpoint: Endpoint) -> bool:
         return endpoint.stream_usage

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from llmgw.config.providers import OpenAICompatible as Settings
 from llmgw.config.vendors import VENDORS
-from llmgw.core.operation import Endpoint
-from llmgw.dialects.endpoints import CHAT_COMPLETIONS, OPENAI
+from llmgw.core.operation import Endpoint, Operation
+from llmgw.dialects.endpoints import CHAT_COMPLETIONS, EMBEDDINGS, OPENAI, RERANK
 from llmgw.ports.provider import Signer
 from llmgw.ports.transport import Transport
 from llmgw.providers.base import origin, request_head
+
+_OWN = {Operation.CHAT: CHAT_COMPLETIONS, Operation.EMBEDDINGS: EMBEDDINGS, Operation.RERANK: RERANK}
 
 
 class OpenAICompatible:
@@ -32,8 +34,8 @@ class OpenAICompatible:
             return None
         return request_head(self._url, endpoint, content_type, self._fields)
 
-    def chat_endpoint(self, streamed: bool) -> Endpoint | None:
-        return CHAT_COMPLETIONS
+    def own_endpoint(self, operation: Operation, model: str, streamed: bool) -> Endpoint | None:
+        return _OWN.get(operation)
 
     def stream_usage(self, endpoint: Endpoint) -> bool:
         return endpoint.stream_usage and self._stream_usage

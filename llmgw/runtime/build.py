@@ -6,13 +6,14 @@ What a configuration does not use is not imported.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, cast
 
 from llmgw.auth.api_key import ApiKeys
 from llmgw.config.document import Document
+from llmgw.config.plugins import plugin_kind
 from llmgw.config.prices import PricesSettings
 from llmgw.core.api_key import parse_digest
 from llmgw.core.clock import Clock
@@ -25,10 +26,11 @@ from llmgw.policies.hosts import Hosts
 from llmgw.policies.upstream_state import KnownResponses
 from llmgw.ports.alerts import Alerter
 from llmgw.ports.auth import Authenticator
-from llmgw.ports.counters import CounterStore
+from llmgw.ports.counters import CounterStore, SharedCounters
 from llmgw.ports.policy import Policy
 from llmgw.ports.provider import Provider
 from llmgw.ports.stores import KeyEntry
+from llmgw.ports.targets import TargetStates
 from llmgw.ports.telemetry import Meter, RequestLog
 from llmgw.ports.transport import Transport
 from llmgw.providers import CLASSES
@@ -38,12 +40,16 @@ from llmgw.stores.journal import FileJournal
 from llmgw.tokens.prices import PriceTable, UnitPrices
 from llmgw.transport.http import HttpTransport
 
+Made = dict[tuple[str | None, str], tuple[object, Provider]]
+"""Settings and provider by the tenant that owns it and its name."""
+
 
 @dataclass(slots=True, eq=False)
 class Resources:
     """What outlives a generation.
 
     keys: what authenticates API keys; `runtime.keyring` fills it.
+    providers: those of earlier generations, with what some of them hold, such as tokens.
     """
 
     journal: FileJournal
@@ -54,6 +60,8 @@ class Resources:
     counters: CounterStore
     alerter: Alerter
     healths: Healths
+    shared: SharedCounters | None = None
+    providers: Made = field(default_factory=dict)
 
     async def close(self) -> None:
         await self.transport.close()
@@ -66,6 +74,7 @@ def open_resources(
     clock: Clock,
     counters: CounterStore,
     alerter: Alerter,
+    targets: TargetStates,
 ) -> Resources:
     """Open what the static half of `document` names, to count with these. Raises OSError."""
     journal = FileJournal(
@@ -79,7 +88,7 @@ def open_resources(
         clock,
         counters,
         alerter,
-        Healths(),
+        Healths(targets),
     )
 
 
@@ -92,8 +101,8 @@ def build_road(document: Document, resources: Resources, meter: Meter, log: Requ
 
 def build_generation(document: Document, resources: Resources) -> Generation:
     """Compile `document`, whose secrets are resolved."""
-    providers = Providers(document)
-    limits = Limits(document, resources.counters, resources.clock, resources.alerter)
+    providers = Providers(document, resources.providers, resources.healths.renewed)
+    limits = Limits(document, resources.counters, resources.clock, resources.alerter, resources.shared)
     unproved = limits.unproved()
     plans = Plans(
         document,
@@ -123,15 +132,27 @@ def build_generation(document: Document, resources: Resources) -> Generation:
         unproved.admit,
         limits.rate_limit(None, None, None),
         plans.prefixes,
+        plans.facts,
     )
 
 
 class Providers:
-    """A document's providers, made at first use; equal names of different tenants are apart."""
+    """A document's providers, made at first use; equal names of different tenants are apart.
 
-    def __init__(self, document: Document) -> None:
+    before: those of earlier documents. One whose settings are still the same goes on.
+    renewed: told whose and which provider has other settings than before.
+    """
+
+    def __init__(
+        self,
+        document: Document,
+        before: Made | None = None,
+        renewed: Callable[[str | None, str], None] = lambda owner, name: None,
+    ) -> None:
+        self._renewed = renewed
         self._document = document
         self._made: dict[tuple[str | None, str], Provider] = {}
+        self._kept: Made = {} if before is None else before
 
     def provider(self, tenant: str, name: str) -> Provider:
         """The provider that `name` means to `tenant`."""
@@ -139,13 +160,34 @@ class Providers:
         made = self._made.get((owner, name))
         if made is None:
             settings: Any = self._document.provider(tenant, name)  # one of the kinds' models
-            module, _, class_name = CLASSES[settings.kind].partition(":")
-            secret = getattr(settings, "api_key", None)
-            make = getattr(import_module(module), class_name)
-            made = self._made[owner, name] = make(
-                name, settings, secret.get_secret_value() if secret is not None else None
-            )
+            kept = self._kept.get((owner, name))
+            if kept is not None and kept[0] == settings:
+                made = kept[1]
+            else:
+                made = _make(name, settings)
+                if kept is not None:
+                    self._renewed(owner, name)
+            self._made[owner, name] = made
+            self._kept[owner, name] = (settings, made)
         return made
+
+
+def _make(name: str, settings: Any) -> Provider:  # Any: one of the kinds' models
+    secret = getattr(settings, "api_key", None)
+    make = _class_of(settings.kind)
+    made: Provider = make(name, settings, secret.get_secret_value() if secret is not None else None)
+    return made
+
+
+def _class_of(kind: str) -> Any:
+    """The class that serves a kind, built in or installed. Raises PluginError."""
+    built_in = CLASSES.get(kind)
+    if built_in is not None:
+        module, _, class_name = built_in.partition(":")
+        return getattr(import_module(module), class_name)
+    found = plugin_kind(kind)
+    assert found is not None
+    return found.provider
 
 
 class PriceTables:
@@ -171,6 +213,7 @@ def _overrides(prices: PricesSettings) -> Mapping[str, UnitPrices]:
             cached_input=price.cached,
             cache_write=price.cache_write,
             reasoning=price.reasoning,
+            per_request=price.request,
         )
         for name, price in prices.overrides.items()
     }

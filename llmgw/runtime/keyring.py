@@ -1,24 +1,30 @@
 """Keeps the keys this process knows in step with the key store.
 
 Commands change the store; this asks for its sequence number a few times a second and loads the
-keys when it has moved. While the store does not answer, the keys last seen stay in force.
+keys when it has moved. While the store does not answer, the keys last seen stay in force for a
+grace, and an unknown key is neither good nor bad: only a store that answers makes it bad.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 
 from llmgw.auth.api_key import ApiKeys
-from llmgw.ports.stores import KeyEntry, KeyStore
+from llmgw.ports.stores import KeptKeys, KeyEntry, KeyStore, NoKeptKeys
 
 POLL_S = 0.3
+AWAY_AFTER_S = 2.0
+"""Without an answer for so long, the store may know keys that this process does not."""
 
 
 class Keyring:
-    """declared: keys of the configuration, which no command changes.
+    """declared: keys of the configuration, which no command changes and no outage ends.
 
     trouble: told of the first failure in a row, and with None when the store answers again.
+    stale_grace: seconds that issued keys stay in force without an answer of the store.
+    kept: where a process that starts while the store is away finds the keys that others saw.
     """
 
     def __init__(
@@ -27,21 +33,32 @@ class Keyring:
         store: KeyStore,
         declared: Sequence[KeyEntry],
         trouble: Callable[[Exception | None], None],
+        stale_grace: float = 300.0,
+        kept: KeptKeys | None = None,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._keys = keys
         self._store = store
         self._declared = list(declared)
         self._trouble = trouble
+        self._now = now
+        self._kept: KeptKeys = kept or NoKeptKeys()
         self._issued: list[KeyEntry] = []
         self._seq: int | None = None
+        self._answered_at = now()
         self._failing = False
+        self.stale_grace = stale_grace
 
     async def refresh(self) -> None:
         """Load the keys if they changed. Raises what the store raises."""
-        if self._seq is not None and await self._store.changed_seq() == self._seq:
-            return
-        self._seq, self._issued = await self._store.load()
-        self._keys.replace([*self._issued, *self._declared])
+        if self._seq is None or await self._store.changed_seq() != self._seq:
+            self._seq, self._issued = await self._store.load()
+            self._keys.replace([*self._issued, *self._declared])
+            await asyncio.get_running_loop().run_in_executor(None, self._kept.write, self._issued)
+        else:
+            self._kept.confirm()
+        self._answered_at = self._now()
+        self._keys.current_until = self._answered_at + AWAY_AFTER_S
 
     def declare(self, declared: Sequence[KeyEntry]) -> None:
         """Know the keys of another configuration instead. Proved keys stay proved when nothing changed."""
@@ -49,18 +66,36 @@ class Keyring:
             self._declared = list(declared)
             self._keys.replace([*self._issued, *self._declared])
 
+    async def open(self) -> None:
+        """Load the keys. A store that is away is asked again by `watch`; until then no key is unknown,
+        and those work that this host saw within the grace.
+        """
+        self._keys.current_until = self._now()
+        await self._try()
+        found = self._kept.read() if self._failing else None
+        if found is not None and found[0] <= self.stale_grace:
+            self._answered_at -= found[0]
+            self._issued = found[1]
+            self._keys.replace([*self._issued, *self._declared])
+
     async def watch(self) -> None:
         """Refresh for ever."""
         while True:
             await asyncio.sleep(POLL_S)
-            try:
-                await self.refresh()
-            except Exception as error:
-                # The keys last seen stay in force; told once, until it answers again.
-                if not self._failing:
-                    self._trouble(error)
-                self._failing = True
-            else:
-                if self._failing:
-                    self._trouble(None)
-                self._failing = False
+            await self._try()
+
+    async def _try(self) -> None:
+        try:
+            await self.refresh()
+        except Exception as error:
+            # The keys last seen stay in force; told once, until it answers again.
+            if not self._failing:
+                self._trouble(error)
+            self._failing = True
+            if self._issued and self._now() - self._answered_at > self.stale_grace:
+                self._issued, self._seq = [], None
+                self._keys.replace(self._declared)
+        else:
+            if self._failing:
+                self._trouble(None)
+            self._failing = False

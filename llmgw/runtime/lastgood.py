@@ -1,14 +1,17 @@
 """The last configuration that was in effect, kept on disk.
 
-For whoever has lost it, and for `llmgw config diff` while no gateway runs. The texts are as they
-were written: references to secrets, not the secrets. Only the gateway's user can read it.
+For `llmgw config diff` while no gateway runs, and for whoever has lost the file. It is what
+`llmgw config show` prints: references to secrets and never a secret, though it was written in
+plain text. Only the gateway's user can read it.
+
+A worker that follows another while the gateway runs does not need it: its supervisor has the
+document in memory.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +23,9 @@ _NAME = "lastgood"
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """files: their texts by path, the configuration file first.
-
-    document: as `llmgw config show` has it, secrets masked.
-    """
+    """document: as `llmgw config show --format json` has it, secrets masked."""
 
     generation: str
-    files: dict[str, str]
     document: dict[str, Any]
 
 
@@ -37,13 +36,9 @@ class LastGood:
         self._path = data_dir / _NAME
         self.unwritten = True
 
-    def write(self, document: Document, sources: Mapping[str, bytes | None]) -> None:
+    def write(self, document: Document) -> None:
         """Replace what is kept, whole. Blocking. Raises OSError."""
-        kept = {
-            "generation": document.generation,
-            "files": {path: data.decode("utf-8", "replace") for path, data in sources.items() if data},
-            "document": document.model_dump(mode="json"),
-        }
+        kept = {"generation": document.generation, "document": document.model_dump(mode="json")}
         beside = self._path.with_name(f"{_NAME}.{os.getpid()}")
         # Before anything is in it, nobody else can read it.
         opened = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -58,6 +53,6 @@ class LastGood:
         """What is kept; None when there is nothing that can be used. Blocking."""
         try:
             kept = json.loads(self._path.read_bytes())
-            return Kept(kept["generation"], kept["files"], kept["document"])
+            return Kept(kept["generation"], kept["document"])
         except (OSError, ValueError, KeyError, TypeError):
             return None

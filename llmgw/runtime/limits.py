@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
@@ -22,8 +23,9 @@ from llmgw.policies.client_address import ClientAddress
 from llmgw.policies.places import Places
 from llmgw.policies.quota import Allowance, Quota
 from llmgw.policies.rate_limit import Levels, RateLimit, UnprovedLimit, claim_of
+from llmgw.policies.shared_limits import SharedQuota, SharedRateLimit
 from llmgw.ports.alerts import Alerter
-from llmgw.ports.counters import CounterStore
+from llmgw.ports.counters import CounterStore, SharedCounters
 from llmgw.tokens.prices import UnitPrices
 
 _NAMES = {
@@ -40,11 +42,22 @@ _NS = 1_000_000_000
 
 
 class Limits:
-    """What a generation counts, on counters that outlive it."""
+    """What a generation counts, on counters that outlive it.
 
-    def __init__(self, document: Document, counters: CounterStore, clock: Clock, alerter: Alerter) -> None:
+    shared: counters of all hosts, for all but places and requests of nobody.
+    """
+
+    def __init__(
+        self,
+        document: Document,
+        counters: CounterStore,
+        clock: Clock,
+        alerter: Alerter,
+        shared: SharedCounters | None = None,
+    ) -> None:
         self._document = document
         self._counters = counters
+        self._shared = shared
         self._clock = clock
         self._alerter = alerter
         trusted = document.server.trusted_proxies
@@ -59,14 +72,14 @@ class Limits:
 
     def rate_limit(self, model: str | None, owner: str | None, route: str | None) -> RateLimit:
         """The rate limits of requests for a model. owner: the tenant whose own model it is."""
-        return RateLimit(
-            self._counters,
-            lambda principal: self.levels(principal, model, owner, route),
-            self._address if self._counts_proved else None,
-            self._caller,
-            self._places,
-            self._clock.utc_offset_ns,
-        )
+        levels = partial(self.levels, model=model, owner=owner, route=route)
+        address = self._address if self._counts_proved else None
+        rest = (address, self._caller, self._places, self._clock.utc_offset_ns)
+        if self._shared is None:
+            return RateLimit(self._counters, levels, *rest)
+        # What asks for no model is not on the road, but in a task.
+        strands = model is not None or route is not None
+        return SharedRateLimit(self._shared, self._counters, levels, *rest, strands=strands)
 
     def unproved(self) -> UnprovedLimit:
         """The limits of requests that nobody is known to have sent."""
@@ -81,15 +94,13 @@ class Limits:
 
     def quota(self, model: str, prices: Callable[[], Sequence[UnitPrices | None]]) -> Quota:
         """The quotas of requests for a model."""
-        return Quota(
-            self._counters,
-            lambda principal: allowances(
-                self._document, principal.tenant, principal.user, principal.key_id, model
-            ),
-            prices,
-            self._clock,
-            self._alerter,
-        )
+
+        def of(principal: Principal) -> list[Allowance]:
+            return allowances(self._document, principal.tenant, principal.user, principal.key_id, model)
+
+        if self._shared is None:
+            return Quota(self._counters, of, prices, self._clock, self._alerter)
+        return SharedQuota(self._shared, self._counters, of, prices, self._clock, self._alerter)
 
     def levels(self, principal: Principal, model: str | None, owner: str | None, route: str | None) -> Levels:
         """The limits of a caller."""

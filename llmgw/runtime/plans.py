@@ -21,27 +21,35 @@ from llmgw.config.models import (
     TimeoutSettings,
 )
 from llmgw.config.routes import RouteSettings
+from llmgw.config.tenants import TenantSettings
 from llmgw.core.errors import ModelNotFound, NotFound, PermissionDenied
 from llmgw.core.exchange import Exchange
+from llmgw.core.facts import UNKNOWN, ModelFacts
 from llmgw.core.principal import Principal
 from llmgw.core.target import Target
 from llmgw.engine.breaker import BreakerRules
-from llmgw.engine.health import Healths
+from llmgw.engine.health import Health, Healths
 from llmgw.engine.match import PREFIX, asked_of
-from llmgw.engine.plan import Fallback, Lane, Plan, RetryRules, lane
+from llmgw.engine.plan import Fallback, Lane, Mirror, Plan, RetryRules, lane
 from llmgw.engine.sticky import by_conversation, by_header, by_user
 from llmgw.policies.access import Access, allows
+from llmgw.policies.capabilities import Capabilities
 from llmgw.policies.rate_limit import RateLimit
+from llmgw.policies.shared_limits import together
 from llmgw.policies.upstream_state import KnownResponses, UpstreamState
 from llmgw.ports.policy import Policy
 from llmgw.ports.provider import Provider
 from llmgw.ports.transport import Origin, Timeouts, Transport
 from llmgw.runtime.limits import Limits
 from llmgw.runtime.routes import build_routes
+from llmgw.stores.targets import MemoryTarget
+from llmgw.tokens.facts import facts_of
 from llmgw.tokens.prices import PriceTable, UnitPrices
 from llmgw.tokens.unit_prices import worst_cost_nano_usd
 
 _KEPT = 8192
+_LONGEST_MODEL = 256
+"""As long as a configured name can be. Longer ones, which only callers make up, are nobody's."""
 PPM = 1_000_000
 
 
@@ -109,6 +117,13 @@ class Plans:
         names.update(name for name in tenant.models if allows(name, None, tenant.deny_models))
         return sorted(name for name in names if allows(name, principal.allow_models))
 
+    def facts(self, principal: Principal, model: str) -> ModelFacts:
+        """What the configuration and the first target tell of a model that a principal may use."""
+        tenant = self._document.tenants[principal.tenant]
+        settings = tenant.models.get(model) or self._document.models.get(model)
+        target = self._compiled(principal.tenant, model).lanes[0].target
+        return facts_of(target, settings.facts.said) if settings is not None else facts_of(target)
+
     def _by_route(self, ex: Exchange, tenant: str, model: str, route: RouteSettings) -> Plan:
         """The plan of a request that takes a route; its model is what answers from then on."""
         if route.tenant is not None and route.tenant != tenant:
@@ -132,14 +147,15 @@ class Plans:
         else:
             if not allows(model, None if model in tenant.models else tenant.allow_models, tenant.deny_models):
                 raise _not_allowed(model)
-            own = ModelSettings(strategy=route.strategy or "priority", targets=route.targets)
-            plan = self._plan(tenant_name, model, own)
+            if len(model) > _LONGEST_MODEL:
+                raise _no_model(model)
+            plan = self._plan(tenant_name, model, self._aimed(tenant, model, route, route.targets))
         owner = tenant_name if tenant is not None and model in tenant.models else None
         limit = self._limits.rate_limit(model, owner, route.name)
         said = route.timeouts
         return replace(
             plan,
-            policies=tuple(limit if isinstance(one, RateLimit) else one for one in plan.policies),
+            policies=together([limit if isinstance(one, RateLimit) else one for one in plan.policies]),
             timeouts=Timeouts(
                 said.connect or plan.timeouts.connect_s,
                 said.first_byte or plan.timeouts.first_byte_s,
@@ -148,6 +164,19 @@ class Plans:
             ),
             route=route.name,
         )
+
+    def _aimed(
+        self, tenant: TenantSettings, model: str, route: RouteSettings, targets: tuple[TargetSettings, ...]
+    ) -> ModelSettings:
+        """The model's settings, if there are any, for the route's targets and no others."""
+        said: dict[str, object] = {
+            "targets": targets,
+            "strategy": route.strategy or "priority",
+            "fallbacks": (),
+            "mirror": None,
+        }
+        named = tenant.models.get(model) or self._document.models.get(model) or ModelSettings(targets=targets)
+        return named.model_copy(update=said)
 
     def _compiled(self, tenant: str, model: str) -> Plan:
         """The plan, kept from then on."""
@@ -170,15 +199,19 @@ class Plans:
             return self._plan(tenant_name, model, own, owner=tenant_name)
         shared = self._document.models.get(model)
         passthrough = self._document.passthrough(tenant_name)
-        if shared is None and passthrough is None:
-            raise ModelNotFound(f"no model named '{model[:128]}'", param="model")
+        if shared is None and (passthrough is None or len(model) > _LONGEST_MODEL):
+            raise _no_model(model)
         if not allows(model, tenant.allow_models, tenant.deny_models):
             raise _not_allowed(model)
         if shared is not None:
             return self._plan(tenant_name, model, shared)
         assert passthrough is not None
         # The name is the caller's word, so what was learnt of it is not kept.
-        lanes = (self._lane(tenant_name, model, TargetSettings(provider=passthrough, model=model), None),)
+        lanes = (
+            self._lane(
+                tenant_name, model, TargetSettings(provider=passthrough, model=model), None, kept=False
+            ),
+        )
         return self._assembled(tenant_name, model, lanes, TimeoutSettings(), None)
 
     def _plan(self, tenant: str, model: str, settings: ModelSettings, owner: str | None = None) -> Plan:
@@ -193,6 +226,7 @@ class Plans:
             settings.timeouts,
             owner,
             more_prices=lambda: self._fallback_prices(tenant, settings, {model}),
+            facts=settings.facts.said,
         )
         return replace(
             plan,
@@ -201,7 +235,16 @@ class Plans:
             retry=_retry_rules(settings.retry),
             fallbacks=tuple(self._fallback(tenant, fallback) for fallback in settings.fallbacks),
             refuses_loss=settings.on_loss == "reject",
+            mirror=self._mirror(tenant, model, settings),
+            keep_alive_s=settings.timeouts.keep_alive,
+            hedge_after_s=settings.hedge.after if settings.hedge is not None else None,
         )
+
+    def _mirror(self, tenant: str, model: str, settings: ModelSettings) -> Mirror | None:
+        mirror = settings.mirror
+        if mirror is None:
+            return None
+        return Mirror(self._lane(tenant, model, mirror.target, None, kept=False), mirror.share / PPM)
 
     def _fallback(self, tenant: str, settings: FallbackSettings) -> Fallback:
         def plan() -> Plan | None:
@@ -240,16 +283,19 @@ class Plans:
         timeouts: TimeoutSettings,
         owner: str | None,
         more_prices: Callable[[], list[UnitPrices | None]] = list,
+        facts: ModelFacts = UNKNOWN,
     ) -> Plan:
         """The plan, with its policies in their one order."""
         policies: list[Policy] = [self._access]
+        if False in (facts.images, facts.tools, facts.json_schema):
+            policies.append(Capabilities(model, facts))
         if not all(one.owned for one in lanes):
             policies.append(self._upstream_state)
         policies.append(self._limits.rate_limit(model, owner, None))
         policies.append(self._limits.quota(model, lambda: self._lane_prices(tenant, lanes) + more_prices()))
         return Plan(
             model,
-            tuple(policies),
+            together(policies),
             lanes,
             Timeouts(timeouts.connect, timeouts.first_byte, timeouts.idle, timeouts.total),
         )
@@ -267,8 +313,16 @@ class Plans:
             for one in lanes
         ]
 
-    def _lane(self, tenant: str, model: str, target: TargetSettings, rules: BreakerRules | None) -> Lane:
-        """rules: of its breaker, None for a target that is never left alone."""
+    def _lane(
+        self,
+        tenant: str,
+        model: str,
+        target: TargetSettings,
+        rules: BreakerRules | None,
+        *,
+        kept: bool = True,
+    ) -> Lane:
+        """rules: of its breaker, None for a target that has none. kept: what is learnt of it is."""
         provider = self._provider(tenant, target.provider)
         owned = self._document.owns_provider(tenant, target.provider)
         owner = tenant if owned else None
@@ -279,7 +333,9 @@ class Plans:
             model=model,
             generation=self._document.generation,
             owned=owned,
-            health=self._healths.of(owner, provider.name, target.model, rules) if rules is not None else None,
+            health=self._healths.of(owner, provider.name, target.model, rules)
+            if kept
+            else Health(None, MemoryTarget(), self._healths.account(owner, provider.name)),
             weight=target.weight,
         )
 
@@ -304,6 +360,10 @@ def _sticky(settings: ModelSettings) -> Callable[[Exchange], str | None] | None:
 def _base_url(origin: Origin) -> str:
     host = f"[{origin.host}]" if ":" in origin.host else origin.host
     return f"{origin.scheme}://{host}:{origin.port}"
+
+
+def _no_model(model: str) -> ModelNotFound:
+    return ModelNotFound(f"no model named '{model[:128]}'", param="model")
 
 
 def _not_allowed(model: str) -> PermissionDenied:

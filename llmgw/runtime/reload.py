@@ -19,11 +19,12 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from llmgw.config.document import Document
+from llmgw.config.environment import overrides
 from llmgw.config.include import Includes, read, shown
 from llmgw.config.load import load_document
-from llmgw.config.problems import ConfigError, Path, Place, Problem, problem_at
+from llmgw.config.problems import ConfigError, Path, Place, Problem, problem_at, render_path
 from llmgw.config.resolve import resolve_secrets
-from llmgw.config.source import MapNode, parse_yaml
+from llmgw.config.source import MapNode, Node, parse_yaml
 from llmgw.runtime.lastgood import LastGood
 from llmgw.secrets.env import EnvSource
 from llmgw.secrets.file import FileSource
@@ -108,6 +109,11 @@ class Reloader:
         self._seen = b""
         self._told = b""
 
+    @property
+    def overridden(self) -> list[str]:
+        """The paths that the environment says otherwise than the file, whatever that says."""
+        return list(_leaves(overrides(self._environ), ()))
+
     def ask(self) -> None:
         """Read the file soon, changed or not."""
         self._asked.set()
@@ -162,7 +168,7 @@ class Reloader:
             self._seen = seen
             self._told = b""
             if changed or self._last_good.unwritten:
-                await asyncio.to_thread(self._keep, document, sources)
+                await asyncio.to_thread(self._keep, document)
             return Outcome(document.generation, changed)
 
     async def _take(self, document: Document) -> None:
@@ -193,9 +199,9 @@ class Reloader:
             error=str(error),
         )
 
-    def _keep(self, document: Document, sources: dict[str, bytes | None]) -> None:
+    def _keep(self, document: Document) -> None:
         try:
-            self._last_good.write(document, sources)
+            self._last_good.write(document)
         except OSError as error:
             self._events.log_event("warning", "config_not_kept", error=str(error))
 
@@ -226,6 +232,10 @@ class Reloader:
                 found = ConfigError([problem_at(Place(shown(main)), (), reason)])
             except ConfigError as error:
                 found = error
+            except Exception as error:
+                # A text that no reader has thought of is refused like any other, and told once.
+                reason = f"cannot be read: {type(error).__name__}: {error}"
+                found = ConfigError([problem_at(Place(shown(main)), (), reason)])
             if self._sources.contents() == sources:
                 return found, sources
         return ConfigError([problem_at(Place(shown(main)), (), "is being written all the time")]), sources
@@ -261,6 +271,14 @@ def _differing(before: Any, after: Any, path: Path) -> Iterator[Path]:  # Any: a
             yield from _differing(before.get(name), after[name], (*path, name))
     else:
         yield path
+
+
+def _leaves(node: Node, path: Path) -> Iterator[str]:
+    if not isinstance(node, MapNode):
+        yield render_path(path)
+        return
+    for name, (_, child) in node.entries.items():
+        yield from _leaves(child, (*path, name))
 
 
 def _matches(pattern: str) -> list[str]:

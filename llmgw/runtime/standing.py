@@ -64,13 +64,14 @@ def limit_rows(
     limits: Limits,
     caller: Caller,
     model: str | None,
+    route: str | None = None,
 ) -> list[Row]:
     """The rate limits of a caller as they stand, the place among those under way last."""
     tenant, user, key_id = caller
     owner = None
     if model is not None and tenant in document.tenants and model in document.tenants[tenant].models:
         owner = tenant
-    levels = limits.levels(Principal(tenant, user, key_id), model, owner, None)
+    levels = limits.levels(Principal(tenant, user, key_id), model, owner, route)
     claims = [*levels.near, *levels.far]
     if levels.place is not None:
         claims.append(levels.place)

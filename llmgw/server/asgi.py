@@ -14,6 +14,7 @@ from typing import Any
 from llmgw.core.errors import GatewayError, RequestTimeout, RequestTooLarge
 from llmgw.core.operation import Endpoint
 from llmgw.ports.client import Flow
+from llmgw.server.front_door import PACE_BYTES, PACE_S, LargeBody
 from llmgw.server.gateway import Gateway
 from llmgw.wire.headers import fields_of, pairs_of
 
@@ -138,33 +139,34 @@ async def serve(
     peer = scope["client"][0] if scope.get("client") else None
     client = AsgiClient(endpoint, fields, peer, gateway.road.loop.time(), model)
     pump = asyncio.ensure_future(client.pump(send))
-    try:
-        client.body = await _body(receive, fields, gateway)
-    except GatewayError as error:
-        gateway.refuse(client, error)
-        await pump
-        return
-    except ConnectionError:
-        pump.cancel()
-        return
-    gateway.begin(client)
-    watch = asyncio.ensure_future(_watch(receive, client))
-    try:
-        await pump
-    finally:
-        watch.cancel()
+    with LargeBody(gateway.bodies) as large:
+        try:
+            client.body = await _body(receive, fields, gateway, large)
+        except GatewayError as error:
+            gateway.refuse(client, error)
+            await pump
+            return
+        except ConnectionError:
+            pump.cancel()
+            return
+        gateway.begin(client)
+        watch = asyncio.ensure_future(_watch(receive, client))
+        try:
+            await pump
+        finally:
+            watch.cancel()
 
 
-async def _body(receive: Receive, fields: dict[bytes, bytes], gateway: Gateway) -> bytes:
+async def _body(receive: Receive, fields: dict[bytes, bytes], gateway: Gateway, large: LargeBody) -> bytes:
     limit = gateway.limits.max_body
     too_large = RequestTooLarge(f"the body is larger than {limit} bytes")
     declared = fields.get(b"content-length", b"")
     if declared.isdigit() and int(declared) > limit:
         raise too_large
     pieces: list[bytes] = []
-    size = 0
+    size = counted = 0
     try:
-        async with asyncio.timeout(gateway.limits.body_timeout_s):
+        async with asyncio.timeout(gateway.limits.body_timeout_s), asyncio.timeout(PACE_S) as pace:
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
@@ -173,8 +175,12 @@ async def _body(receive: Receive, fields: dict[bytes, bytes], gateway: Gateway) 
                 size += len(pieces[-1])
                 if size > limit:
                     raise too_large
+                large.grow_to(size)
                 if not message.get("more_body"):
                     return b"".join(pieces)
+                if size - counted >= PACE_BYTES:
+                    counted = size
+                    pace.reschedule(gateway.road.loop.time() + PACE_S)
     except TimeoutError:
         raise RequestTimeout("the body did not arrive in time") from None
 

@@ -7,6 +7,7 @@ stands in a command line, in the environment or on disk.
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 from collections.abc import Callable
 from typing import Any, Generic, Self, TypeVar
@@ -14,6 +15,9 @@ from typing import Any, Generic, Self, TypeVar
 import msgspec
 
 from llmgw.telemetry.metrics import Tally
+
+STACKS = signal.SIGUSR1
+"""Has a worker write every thread's stack to standard error, whatever it is doing."""
 
 _BACKLOG_BYTES = 1 << 20
 
@@ -25,21 +29,32 @@ class Begin(msgspec.Struct, frozen=True, tag=True):
     document: bytes
 
 
-class Adopt(msgspec.Struct, frozen=True, tag=True):
-    """To a worker: serve this from now on. number: of the order, for its answer."""
+class Prepare(msgspec.Struct, frozen=True, tag=True):
+    """To a worker: make ready to serve this. number: of the document, for its answer."""
 
     number: int
     document: bytes
+
+
+class Switch(msgspec.Struct, frozen=True, tag=True):
+    """To a worker: serve what it prepared under this number from now on."""
+
+    number: int
 
 
 class Ask(msgspec.Struct, frozen=True, tag=True):
     """To a worker: tell what you counted, now."""
 
 
+class Lend(msgspec.Struct, frozen=True, tag=True):
+    """To a worker: hand over a copy of the listening socket, for who will follow."""
+
+
 class Leave(msgspec.Struct, frozen=True, tag=True):
-    """To a worker: end, in good order the first time."""
+    """To a worker: end, in good order the first time. succeeded: another accepts in its place."""
 
     patient: bool
+    succeeded: bool = False
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
@@ -52,14 +67,17 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     message: str
 
 
-class Adopted(msgspec.Struct, frozen=True, tag=True):
-    """From a worker: what came of the `Adopt` with this number.
-
-    failure: why it goes on with what it had.
-    """
+class Prepared(msgspec.Struct, frozen=True, tag=True):
+    """From a worker: it is ready to serve the document with this number. failure: why it is not."""
 
     number: int
     failure: str | None = None
+
+
+class Switched(msgspec.Struct, frozen=True, tag=True):
+    """From a worker: it serves the document with this number."""
+
+    number: int
 
 
 class Told(msgspec.Struct, frozen=True, tag=True):
@@ -69,8 +87,8 @@ class Told(msgspec.Struct, frozen=True, tag=True):
     asked: bool = False
 
 
-Order = Begin | Adopt | Ask | Leave
-News = Ready | Failed | Adopted | Told
+Order = Begin | Prepare | Switch | Ask | Lend | Leave
+News = Ready | Failed | Prepared | Switched | Told
 _Kind = TypeVar("_Kind")
 _encode = msgspec.msgpack.Encoder().encode
 

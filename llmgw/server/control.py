@@ -15,12 +15,15 @@ from typing import Any
 
 import msgspec
 
+from llmgw.core.errors import Unavailable
+
 _NAME = "control.sock"
 _MAX_LINE = 1 << 20
 _ANSWER_S = 30.0
 
 Answer = Callable[[dict[str, Any]], Awaitable[object]]
-"""What a command gives for its arguments. Raises ValueError for arguments that make no sense."""
+"""What a command gives for its arguments. Raises ValueError for arguments that make no sense, and
+Unavailable when a store does not answer."""
 
 
 class ControlError(Exception):
@@ -74,7 +77,7 @@ class ControlSocket:
             return {"error": "the running gateway does not know this command; is it another version?"}
         try:
             return {"answer": await answer(asked)}
-        except ValueError as error:
+        except (ValueError, Unavailable) as error:
             return {"error": str(error)}
 
 

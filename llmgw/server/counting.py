@@ -6,21 +6,27 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from llmgw.config.document import Document
 from llmgw.core.claim import Verdict
 from llmgw.core.clock import Clock, system_clock
+from llmgw.core.errors import Unavailable
 from llmgw.ports.alerts import Alerter, NullAlerter
-from llmgw.ports.counters import CounterStore, Settlement
+from llmgw.ports.counters import CounterStore, Settlement, SharedCounters
 from llmgw.runtime.balances import charge, ledger_balances
 from llmgw.stores.alerts import SqlAlertStore
 from llmgw.stores.counters import MemoryCounters
 from llmgw.stores.host import HostCounters
 from llmgw.stores.host_file import counter_path
+from llmgw.stores.host_targets import targets_path
 from llmgw.stores.ledger import Ledger
 from llmgw.telemetry.alerts import Alerts
 from llmgw.telemetry.events import Events
 from llmgw.telemetry.metrics import PrometheusMeter
+
+if TYPE_CHECKING:
+    from llmgw.server.sharing import Sharing
 
 _ALERTS_DRAIN_S = 3.0
 _ALERT_COUNTS = {
@@ -43,10 +49,16 @@ class WorkerCounters(HostCounters):
 
 @dataclass(slots=True)
 class Counting:
-    """What a process counts with. alerts: None where no quota has a threshold."""
+    """What a process counts with.
+
+    counters: the host's. sharing: what all hosts count with, None without a Redis.
+    index: which of the host's workers this is. alerts: None where no quota has a threshold.
+    """
 
     clock: Clock
     counters: CounterStore
+    index: int = 0
+    sharing: Sharing | None = None
     alerts: Alerts | None = None
     _store: SqlAlertStore | None = None
 
@@ -57,42 +69,70 @@ class Counting:
     def watch(self, document: Document, events: Events, meter: PrometheusMeter) -> None:
         """Tell of thresholds from now on, and of the counters at each scrape.
 
-        Called with each generation. The webhook is the one of the first that had a threshold.
+        Called before each generation is compiled.
         """
         meter.gauge("llmgw_limit_counters", "Counters of limits and quotas.", self.counters.counted)
         if self.alerts is not None or not any(rule.alert_at for rule in document.all_quota_rules()):
             return
-        webhook = document.alerts.webhook
-        self._store = SqlAlertStore(document.storage.url)
-        self.alerts = Alerts(self._store, events, webhook.get_secret_value() if webhook is not None else None)
+        self._store = SqlAlertStore(document.storage.database)
+        self.alerts = Alerts(self._store, events, _webhook(document))
         for name, text in _ALERT_COUNTS.items():
             meter.gauge(f"llmgw_alerts_{name}", text, partial(getattr, self.alerts, name))
         self.alerts.start()
 
+    def tell(self, document: Document) -> None:
+        """Deliver to this generation's webhook from now on."""
+        if self.alerts is not None:
+            self.alerts.webhook = _webhook(document)
+
+    async def share(
+        self, document: Document, events: Events, meter: PrometheusMeter
+    ) -> SharedCounters | None:
+        """Count with all hosts from now on, where the document names a Redis."""
+        if document.storage.redis is None:
+            return None
+        from llmgw.server.sharing import share
+
+        self.sharing = await share(document, self.counters, self.clock, self.index, events)
+        self.sharing.watch(meter)
+        return self.sharing.counters
+
+    def sweep(self) -> None:
+        """Called each second."""
+        (self.counters if self.sharing is None else self.sharing.counters).sweep()
+
     async def close(self) -> None:
+        if self.sharing is not None:
+            await self.sharing.session.close()
         if self.alerts is not None and self._store is not None:
             await self.alerts.close(_ALERTS_DRAIN_S)
             await self._store.close()
 
 
+def _webhook(document: Document) -> str | None:
+    webhook = document.alerts.webhook
+    return webhook.get_secret_value() if webhook is not None else None
+
+
 def ledger_of(document: Document) -> Ledger:
     """The records that balances are made of."""
-    return Ledger(document.storage.url, document.storage.data_dir / "journal")
+    return Ledger(document.storage.database, document.storage.data_dir / "journal")
 
 
-async def open_alone(document: Document) -> Counting:
+async def open_alone(document: Document, events: Events) -> Counting:
     """Counters of the only process, with balances as the ledger has them."""
-    clock = system_clock()
+    clock = await _shared_clock(document, events) or system_clock()
     counting = Counting(clock, MemoryCounters(clock.steady_ns))
     await restore(document, counting)
     return counting
 
 
-async def open_shared(document: Document, workers: int) -> HostCounters:
+async def open_shared(document: Document, places: int, events: Events) -> HostCounters:
     """The host's counters, before any worker is there, with balances as the ledger has them."""
     data_dir = document.storage.data_dir
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    counters = HostCounters.create(counter_path(data_dir, workers), workers, system_clock())
+    clock = await _shared_clock(document, events) or system_clock()
+    counters = HostCounters.create(counter_path(data_dir, places), places, clock)
     await restore(document, Counting(counters.clock, counters))
     return counters
 
@@ -100,19 +140,21 @@ async def open_shared(document: Document, workers: int) -> HostCounters:
 def attach_shared(document: Document, worker: int, of: int) -> Counting:
     """The host's counters in one of its workers. Raises Unavailable."""
     counters = WorkerCounters.attach(counter_path(document.storage.data_dir, of), worker)
-    return Counting(counters.clock, counters)
+    return Counting(counters.clock, counters, worker)
 
 
-def forget_shared(document: Document) -> None:
+def forget_shared(document: Document, places: int) -> None:
     """Remove the host's counters after an end in good order. A gateway that was killed leaves them
     to the next, which goes on with its rate limits.
     """
-    counter_path(document.storage.data_dir, document.server.workers).unlink(missing_ok=True)
+    path = counter_path(document.storage.data_dir, places)
+    targets_path(path).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
 
 
 async def restore(document: Document, counting: Counting) -> None:
     """Make balances what the ledger says, every journal that was left included. Raises Unavailable."""
-    if not document.all_quota_rules():
+    if not document.all_quota_rules() or document.storage.redis is not None:
         return
     ledger = ledger_of(document)
 
@@ -123,7 +165,29 @@ async def restore(document: Document, counting: Counting) -> None:
     counting.counters.restore(await asyncio.get_running_loop().run_in_executor(None, read))
 
 
-def release_dead(document: Document, counters: HostCounters, worker: int) -> None:
+async def seed(document: Document, clock: Clock, counters: CounterStore) -> None:
+    """Have balances that a reload adds begin with what the ledger says. Raises Unavailable.
+
+    Requests that are under way meanwhile are in none of the added balances until the next start.
+    """
+    if not document.all_quota_rules():
+        return
+    loop = asyncio.get_running_loop()
+    if document.storage.redis is not None:
+        from llmgw.server.sharing import seed_shared
+
+        await loop.run_in_executor(None, seed_shared, document, clock)
+        return
+    ledger = ledger_of(document)
+
+    def read() -> dict[str, tuple[int, int]]:
+        ledger.catch_up()
+        return ledger_balances(document, clock, ledger.sums)
+
+    counters.seed(await loop.run_in_executor(None, read))
+
+
+def release_dead(document: Document, counters: HostCounters, worker: int, pid: int) -> None:
     """Turn what a dead worker's requests held into what their records say. Blocking."""
     ledger = ledger_of(document)
     keys: dict[str, list[str]] = {}
@@ -132,3 +196,31 @@ def release_dead(document: Document, counters: HostCounters, worker: int) -> Non
     for request_id, held in keys.items():
         row = ledger.record(request_id)
         counters.release(worker, request_id, {key: charge(key, row) for key in held})
+    if document.storage.redis is not None:
+        from llmgw.server.sharing import release_worker
+
+        release_worker(document, ledger, worker, pid)
+
+
+def seen_by_commands(document: Document, counters: CounterStore, clock: Clock) -> CounterStore:
+    """What commands are shown of the counters."""
+    if document.storage.redis is None:
+        return counters
+    from llmgw.server.sharing import view
+
+    return view(document, counters, clock)
+
+
+async def _shared_clock(document: Document, events: Events) -> Clock | None:
+    """The clock of all hosts, once their Redis is ready to count. Raises Unavailable."""
+    if document.storage.redis is None:
+        return None
+    try:
+        from llmgw.server.sharing import make_ready
+    except ImportError as error:
+        raise Unavailable("storage.redis needs the package hiredis: pip install 'llmgw[redis]'") from error
+    loop = asyncio.get_running_loop()
+    clock, warnings = await loop.run_in_executor(None, make_ready, document, ledger_of(document))
+    for warning in warnings:
+        events.log_event("warning", "redis_may_forget", message=warning)
+    return clock

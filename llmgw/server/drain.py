@@ -3,6 +3,9 @@
 Load balancers go on sending for a while after a readiness probe has failed, so for `lame_duck`
 requests are still taken. Streams then have `drain_timeout` to end by themselves. What is left
 hears an error in its dialect, is settled, and the process exits.
+
+A worker that another has followed takes no new connection, since the other does. Each that it
+has ends with the next answer, which says so, or when nothing came on it for `lame_duck`.
 """
 
 from __future__ import annotations
@@ -24,19 +27,22 @@ class Departure:
     """Being told to go: once to end in good order, again to hurry.
 
     patient: requests are taken for `lame_duck` more.
+    succeeded: another process accepts at the same address already.
     """
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
         self.hurry = asyncio.Event()
         self.patient = False
+        self.succeeded = False
 
-    def ask(self, *, patient: bool) -> None:
+    def ask(self, *, patient: bool, succeeded: bool = False) -> None:
         """Have it go; asked again, at once."""
         if self.asked.is_set():
             self.hurry.set()
         else:
             self.patient = patient
+            self.succeeded = succeeded
             self.asked.set()
 
     @contextmanager
@@ -58,15 +64,29 @@ async def drain(
     lame_duck_s: float,
     drain_timeout_s: float,
     hurry: asyncio.Event,
+    accepting: bool = True,
 ) -> None:
-    """End every request and connection. `hurry` set: cut now, but still settle."""
+    """End every request and connection. `hurry` set: cut now, but still settle.
+
+    accepting: whether new connections are taken for `lame_duck_s` more. If not, a connection may
+        stay so long after its last answer, and all is over when the last one is.
+    """
     gateway.draining = True
-    await _wait(hurry, lame_duck_s)
+    loop = asyncio.get_running_loop()
+    if accepting:
+        await _wait(hurry, lame_duck_s)
     for listener in listeners:
         listener.stop()
-        listener.close_idle()
-    loop = asyncio.get_running_loop()
     end = loop.time() + drain_timeout_s
+    while not accepting and not hurry.is_set() and loop.time() < end:
+        # A client that was not told that its connection ends may be about to send on it.
+        for listener in listeners:
+            listener.close_idle(loop.time() - lame_duck_s)
+        if not any(listener.state.connections for listener in listeners):
+            break
+        await _wait(hurry, 0.02)
+    for listener in listeners:
+        listener.close_idle()
     while gateway.under_way and loop.time() < end and not hurry.is_set():
         await _wait(hurry, 0.02)
     for strand in list(gateway.under_way):

@@ -23,7 +23,7 @@ from llmgw.engine.settle import blame, tell
 from llmgw.engine.strand import Strand
 from llmgw.ports.client import Client
 from llmgw.server.direct import STATUS_LINES
-from llmgw.server.protocol import FrontDoor
+from llmgw.server.front_door import Bodies, FrontDoor
 from llmgw.tokens.estimate import estimate_tokens
 
 UNREAD = Endpoint("unread", OPENAI, Operation.CHAT, "")
@@ -78,6 +78,7 @@ class Gateway:
         self.road = road
         self.generation = generation
         self.limits = limits
+        self.bodies = Bodies(limits.max_bodies)
         self._connections: Counter[str] = Counter()
         self.draining = False
         self.under_way: set[Strand] = set()

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
+
+from llmgw.admin.explain import Explainer
+from llmgw.admin.question import Question
 from llmgw.config.document import Document
 from llmgw.core.clock import Clock
 from llmgw.ports.counters import CounterStore
 from llmgw.ports.stores import KeyEntry
+from llmgw.ports.targets import TargetStates
 from llmgw.runtime.balances import ledger_balances, period_end_s, recorded_callers
+from llmgw.runtime.build import declared_keys
 from llmgw.runtime.limits import Limits
 from llmgw.runtime.standing import Caller, declared_callers, differences, limit_rows, quota_rows
 from llmgw.server.control import Answer
 from llmgw.stores.ledger import Ledger
+from llmgw.tokens.prices import load as load_prices
 
 
 class Inspection:
-    """issued: the keys that commands issued."""
+    """issued: the keys that commands issued. targets: what is known of them."""
 
     def __init__(
         self,
@@ -28,6 +36,7 @@ class Inspection:
         limits: Limits,
         ledger: Ledger,
         issued: Callable[[], Awaitable[list[KeyEntry]]],
+        targets: TargetStates,
     ) -> None:
         self._document = document
         self._counters = counters
@@ -35,10 +44,16 @@ class Inspection:
         self._limits = limits
         self._ledger = ledger
         self._issued = issued
+        self._targets = targets
 
     def answers(self) -> dict[str, Answer]:
         """By the name that `llmgw` asks for."""
-        return {"quotas": self.quotas, "limits": self.limits, "verify": self.verify}
+        return {
+            "quotas": self.quotas,
+            "limits": self.limits,
+            "verify": self.verify,
+            "explain": self.explain,
+        }
 
     async def quotas(self, asked: dict[str, Any]) -> object:
         """Every quota of everybody who is known, with what is held for requests under way."""
@@ -51,6 +66,14 @@ class Inspection:
         return limit_rows(
             self._document, self._counters, self._clock, self._limits, caller, asked.get("model")
         )
+
+    async def explain(self, asked: dict[str, Any]) -> object:
+        """Where a request would go, and why. question: as `admin.question.Question` has it."""
+        question = msgspec.convert(asked["question"], Question)
+        await asyncio.get_running_loop().run_in_executor(None, load_prices)
+        keys = [*declared_keys(self._document), *await self._issued()]
+        explainer = Explainer(self._document, self._clock, counters=self._counters, states=self._targets)
+        return explainer.explain(question, keys, time.monotonic())
 
     async def verify(self, asked: dict[str, Any]) -> object:
         """The balances, and those that are not the sum of their records."""

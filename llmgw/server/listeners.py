@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import socket
 import ssl
+import termios
 import time
+from array import array
 from collections.abc import Callable
 from email.utils import formatdate
+from typing import Any
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from llmgw.server.bounded import httptools_parser
 from llmgw.server.gateway import Gateway
 from llmgw.server.protocol import GatewayProtocol
 
 _BACKLOG = 2048
+_HANDSHAKE_S = 10.0
 
 
 class ListenError(Exception):
@@ -77,9 +83,15 @@ class Listener:
     """One listening socket and its connections."""
 
     def __init__(
-        self, sock: socket.socket, config: Config, make: Callable[[Listener], asyncio.Protocol]
+        self,
+        sock: socket.socket,
+        config: Config,
+        make: Callable[[Listener], asyncio.Protocol],
+        handshake_s: float = _HANDSHAKE_S,
     ) -> None:
+        """handshake_s: that a client has for TLS's."""
         self._sock = sock
+        self._handshake_s = handshake_s
         self._make = make
         self._server: asyncio.base_events.Server | None = None
         self.config = config
@@ -89,7 +101,12 @@ class Listener:
         """Begin to accept."""
         self.check_deadlines(loop.time())
         self._server = await loop.create_server(
-            lambda: self._make(self), sock=self._sock, ssl=tls, backlog=_BACKLOG, start_serving=True
+            lambda: self._make(self),
+            sock=self._sock,
+            ssl=tls,
+            ssl_handshake_timeout=None if tls is None else self._handshake_s,
+            backlog=_BACKLOG,
+            start_serving=True,
         )
 
     def stop(self) -> None:
@@ -98,10 +115,14 @@ class Listener:
             self._server.close()
             self._server = None
 
-    def close_idle(self) -> None:
-        """Close connections that wait for a request, and the others after their response."""
+    def close_idle(self, since: float | None = None) -> None:
+        """Close connections that wait for a request, and the others after their response.
+
+        since: on the loop's clock; only those that have waited from then on, and no others.
+        """
         for connection in list(self.state.connections):
-            connection.shutdown()
+            if since is None or _waits_since(connection, since):
+                connection.shutdown()
 
     def check_deadlines(self, now: float) -> None:
         """Called each second: drop the silent and the slow, and keep the date of answers current."""
@@ -121,13 +142,43 @@ class Listener:
                 transport.abort()
 
 
+def _waits_since(connection: object, moment: float) -> bool:
+    return (
+        isinstance(connection, GatewayProtocol)
+        and connection.idle_since is not None
+        and connection.idle_since <= moment
+        and not _has_sent(connection.transport)
+    )
+
+
+def _has_sent(transport: asyncio.Transport) -> bool:
+    """Whether bytes have come that were not read yet: closing would answer them with a reset."""
+    if transport.is_closing():
+        return False
+    sock = transport.get_extra_info("socket")
+    waiting = array("i", [0])
+    fcntl.ioctl(sock.fileno(), termios.FIONREAD, waiting)
+    return waiting[0] > 0
+
+
 def data_listener(
-    sock: socket.socket, app: object, gateway: Gateway, loop: asyncio.AbstractEventLoop
+    sock: socket.socket,
+    app: object,
+    gateway: Gateway,
+    loop: asyncio.AbstractEventLoop,
+    make_parser: Callable[[object], Any] = httptools_parser,
 ) -> Listener:
-    """The data plane: hot paths to `gateway`, the rest to `app`."""
+    """The data plane: hot paths to `gateway`, the rest to `app`.
+
+    make_parser: `httptools_parser`, or `server.h11_parser.H11Parser` for the same answers without
+    httptools' C code.
+    """
     config = _config(app)
     return Listener(
-        sock, config, lambda listener: GatewayProtocol(listener.config, listener.state, gateway, loop)
+        sock,
+        config,
+        lambda listener: GatewayProtocol(listener.config, listener.state, gateway, loop, make_parser),
+        gateway.limits.header_timeout_s,
     )
 
 

@@ -5,6 +5,7 @@ Only what is in `_ROUTES` answers; everything else is a flat error with a reques
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -24,8 +25,9 @@ class OpsState:
     """What the listener tells.
 
     ready: whether requests are accepted, and if not, why.
-    render_metrics: Prometheus text and its content type; None switches `/metrics` off.
-    refresh: awaited before each scrape.
+    render_metrics: Prometheus text and its content type; None switches `/metrics` off, and so
+        does `shows_metrics` while it says no.
+    refresh: awaited before each scrape. workers: the generation that each worker serves.
     """
 
     ready: Callable[[], tuple[bool, str]]
@@ -33,6 +35,8 @@ class OpsState:
     render_metrics: Callable[[], tuple[bytes, str]] | None
     version: str
     refresh: Callable[[], Awaitable[None]] | None = None
+    shows_metrics: Callable[[], bool] = lambda: True
+    workers: Callable[[], list[str]] | None = None
 
 
 def build_ops_app(state: OpsState) -> Starlette:
@@ -53,7 +57,7 @@ class _Ops:
         request_id = self._next_id()
         answer = _ROUTES.get(scope["path"])
         try:
-            if answer is None or (answer is _metrics and self._state.render_metrics is None):
+            if answer is None or (answer is _metrics and not self._measures()):
                 raise NotFound("there is nothing at this path")
             if scope["method"] not in ("GET", "HEAD"):
                 raise MethodNotAllowed("this path is only read", headers=(("allow", "GET, HEAD"),))
@@ -73,6 +77,9 @@ class _Ops:
         response.headers["cache-control"] = "no-store"
         await response(scope, receive, send)
 
+    def _measures(self) -> bool:
+        return self._state.render_metrics is not None and self._state.shows_metrics()
+
 
 def _health(state: OpsState) -> Response:
     return _json({"status": "ok"})
@@ -80,7 +87,9 @@ def _health(state: OpsState) -> Response:
 
 def _ready(state: OpsState) -> Response:
     ready, reason = state.ready()
-    body = {"ready": ready, "generation": state.generation()}
+    body: dict[str, object] = {"ready": ready, "generation": state.generation()}
+    if state.workers is not None:
+        body["workers"] = Counter(state.workers())
     return _json(body if ready else {**body, "reason": reason}, 200 if ready else 503)
 
 

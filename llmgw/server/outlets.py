@@ -7,9 +7,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from llmgw.ports.telemetry import RequestLog
-from llmgw.telemetry.events import Events, JsonEvents
+from llmgw.telemetry.events import LEVELS, Events, JsonEvents, route_stdlib
 from llmgw.telemetry.lines import LineWriter
 from llmgw.telemetry.logs import JsonLog
+
+
+class Chosen:
+    """Events that are at least as important as `level`, which a reload may change."""
+
+    def __init__(self, events: Events, level: str) -> None:
+        self.level = level
+        self._events = events
+
+    def log_event(self, level: str, event: str, **fields: object) -> None:
+        """Tell of one event, unless `level` is under what is asked for."""
+        if LEVELS.get(level, LEVELS["error"]) >= LEVELS[self.level]:
+            self._events.log_event(level, event, **fields)
 
 
 @dataclass(slots=True)
@@ -17,9 +30,15 @@ class Outlets:
     """Where log lines and events go. dropped: lines that nobody took."""
 
     log: RequestLog
-    events: Events
+    events: Chosen
     close: Callable[[], None]
     dropped: Callable[[], int] = lambda: 0
+
+    def tell_from(self, level: str) -> None:
+        """Tell of what is at least as important as `level` from now on, libraries included."""
+        if level != self.events.level:
+            self.events.level = level
+            route_stdlib(self.events, level=level)
 
 
 def json_outlets(level: str) -> Outlets:
@@ -31,7 +50,8 @@ def json_outlets(level: str) -> Outlets:
         out.close(1.0)
         err.close(1.0)
 
-    return Outlets(JsonLog(out), JsonEvents(err, level=level), close, lambda: out.dropped + err.dropped)
+    events = Chosen(JsonEvents(err, level="debug"), level)
+    return Outlets(JsonLog(out), events, close, lambda: out.dropped + err.dropped)
 
 
 def console_outlets(level: str) -> Outlets:
@@ -41,7 +61,7 @@ def console_outlets(level: str) -> Outlets:
     from llmgw.telemetry.console import ConsoleEvents, ConsoleLog
 
     console = Console(stderr=False)
-    return Outlets(ConsoleLog(console), ConsoleEvents(console, level=level), lambda: None)
+    return Outlets(ConsoleLog(console), Chosen(ConsoleEvents(console, level="debug"), level), lambda: None)
 
 
 def outlets_for(level: str) -> Outlets:

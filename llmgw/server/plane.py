@@ -8,9 +8,13 @@ import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from llmgw.config.document import Document
+from llmgw.engine.generation import Generation
+from llmgw.ports.stores import KeyEntry
+from llmgw.ports.targets import TargetStates
 from llmgw.runtime.build import (
     PriceTables,
     Resources,
@@ -23,20 +27,38 @@ from llmgw.runtime.keyring import Keyring
 from llmgw.server.app import build_app
 from llmgw.server.counting import Counting
 from llmgw.server.drain import Departure, drain
+from llmgw.server.front_door import FrontDoor
 from llmgw.server.gateway import Gateway
 from llmgw.server.listeners import Listener, data_listener
 from llmgw.server.outlets import Outlets
-from llmgw.server.protocol import FrontDoor
 from llmgw.stores.keys import SqlKeyStore
+from llmgw.stores.known_keys import KnownKeys
+from llmgw.stores.urls import is_postgres
 from llmgw.telemetry.events import Events
 from llmgw.telemetry.metrics import PrometheusMeter
 from llmgw.tokens.prices import load as load_prices
 
 TICK_S = 1.0
+_MIRRORS_WITHIN_S = 1.0
+_MIRROR_COUNTS = {
+    "sent": "Requests that were copied to a target on trial.",
+    "failed": "Copies that had no good end.",
+    "skipped": "Copies that there was no room for.",
+}
 
 
 class StartProblem(Exception):
     """The gateway cannot start. The message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A document and what was made of it, not yet served."""
+
+    document: Document
+    generation: Generation
+    prices: PriceTables
+    declared: list[KeyEntry]
 
 
 @dataclass(slots=True)
@@ -50,39 +72,57 @@ class DataPlane:
     key_store: SqlKeyStore
     counting: Counting
     meter: PrometheusMeter
-    events: Events
+    outlets: Outlets
     tls: ssl.SSLContext | None
 
     async def open(self) -> None:
         """Accept from now on."""
         await self.listener.open(asyncio.get_running_loop(), self.tls)
 
-    async def adopt(self, document: Document) -> None:
-        """Serve `document` to requests that begin from now on, or raise and change nothing.
+    async def prepare(self, document: Document) -> Compiled:
+        """All that serving `document` takes. Changes nothing; raises when it cannot be served."""
+        if _has_listed_prices(document):
+            await asyncio.get_running_loop().run_in_executor(None, load_prices)
+        self.counting.watch(document, self.outlets.events, self.meter)
+        self.resources.alerter = self.counting.alerter
+        return Compiled(
+            document,
+            build_generation(document, self.resources),
+            PriceTables(document),
+            declared_keys(document),
+        )
+
+    def switch(self, compiled: Compiled) -> None:
+        """Serve it to requests that begin from now on: each sees all of it or nothing.
 
         Connections, counters, balances and proved keys go on; what is under way keeps what it
         began with.
         """
-        if _has_listed_prices(document):
-            await asyncio.get_running_loop().run_in_executor(None, load_prices)
-        self.counting.watch(document, self.events, self.meter)
-        self.resources.alerter = self.counting.alerter
-        generation = build_generation(document, self.resources)
-        prices = PriceTables(document)
-        declared = declared_keys(document)
-        # Nothing waits from here on: a request sees all of it or nothing.
+        document = compiled.document
         self.meter.name_models(_named_models(document))
-        self.keyring.declare(declared)
-        self.gateway.road.prices = prices
-        self.gateway.generation = generation
+        self.keyring.stale_grace = document.auth.stale_grace
+        self.keyring.declare(compiled.declared)
+        self.gateway.road.prices = compiled.prices
+        self.gateway.generation = compiled.generation
+        self.counting.tell(document)
+        self.outlets.tell_from(document.logging.level)
+
+    async def adopt(self, document: Document) -> None:
+        """Serve `document` from now on, or raise and change nothing."""
+        self.switch(await self.prepare(document))
 
     def tick(self) -> None:
         """Called each second."""
         self.gateway.tick()
-        self.resources.counters.sweep()
+        self.counting.sweep()
 
     async def close(self) -> None:
-        """Once nothing is under way."""
+        """Once nothing is under way but copies for targets on trial."""
+        mirrors = self.gateway.road.mirrors
+        mirrors.stop()
+        end = asyncio.get_running_loop().time() + _MIRRORS_WITHIN_S
+        while mirrors.under_way and asyncio.get_running_loop().time() < end:
+            await asyncio.sleep(0.01)
         await self.resources.close()
         await self.counting.close()
         await self.key_store.close()
@@ -95,11 +135,17 @@ class DataPlane:
             lame_duck_s=document.server.lame_duck if departure.patient else 0.0,
             drain_timeout_s=document.server.drain_timeout,
             hurry=departure.hurry,
+            accepting=not departure.succeeded,
         )
 
 
 async def prepare_plane(
-    document: Document, counting: Counting, data: socket.socket, meter: PrometheusMeter, outlets: Outlets
+    document: Document,
+    counting: Counting,
+    targets: TargetStates,
+    data: socket.socket,
+    meter: PrometheusMeter,
+    outlets: Outlets,
 ) -> DataPlane:
     """The data plane of one process, ready to accept on `data`. Raises StartProblem."""
     loop = asyncio.get_running_loop()
@@ -108,15 +154,20 @@ async def prepare_plane(
     priced = loop.run_in_executor(None, load_prices) if _has_listed_prices(document) else None
     counting.watch(document, outlets.events, meter)
     try:
-        resources = open_resources(document, loop, counting.clock, counting.counters, counting.alerter)
+        resources = open_resources(
+            document, loop, counting.clock, counting.counters, counting.alerter, targets
+        )
     except OSError as error:
         raise StartProblem(f"storage.data_dir {document.storage.data_dir} cannot be used: {error}") from error
+    resources.shared = await counting.share(document, outlets.events, meter)
     meter.name_models(_named_models(document))
     meter.gauge(
         "llmgw_journal_failed_writes", "Journal writes that failed.", lambda: resources.journal.failed_writes
     )
     meter.gauge("llmgw_log_lines_dropped", "Log lines that nobody took.", outlets.dropped)
     road = build_road(document, resources, meter, outlets.log)
+    for name, text in _MIRROR_COUNTS.items():
+        meter.gauge(f"llmgw_mirror_{name}", text, partial(getattr, road.mirrors, name))
     door = server.front_door
     gateway = Gateway(
         road,
@@ -130,15 +181,23 @@ async def prepare_plane(
             max_url=door.max_url,
             max_body=door.max_body,
             connections_per_ip=door.connections_per_ip,
+            trusted=server.trusted_proxies,
         ),
     )
-    key_store = SqlKeyStore(document.storage.url)
-    keyring = Keyring(resources.keys, key_store, declared_keys(document), _key_trouble(outlets.events))
-    await keyring.refresh()
+    key_store = SqlKeyStore(document.storage.database)
+    keyring = Keyring(
+        resources.keys,
+        key_store,
+        declared_keys(document),
+        _key_trouble(outlets.events),
+        document.auth.stale_grace,
+        KnownKeys(document.storage.data_dir) if is_postgres(document.storage.database) else None,
+    )
+    await keyring.open()
     if priced is not None:
         await priced
     listener = data_listener(data, build_app(gateway), gateway, loop)
-    return DataPlane(gateway, listener, resources, keyring, key_store, counting, meter, outlets.events, tls)
+    return DataPlane(gateway, listener, resources, keyring, key_store, counting, meter, outlets, tls)
 
 
 async def ticks(listeners: list[Listener], plane: DataPlane | None = None) -> None:
@@ -195,6 +254,7 @@ def _key_trouble(events: Events) -> Callable[[Exception | None], None]:
         if error is None:
             events.log_event("info", "key_store_answers_again")
         else:
-            events.log_event("error", "key_store_unreachable", error=str(error))
+            why = getattr(error, "detail", None) or str(error)
+            events.log_event("error", "key_store_unreachable", error=why)
 
     return tell

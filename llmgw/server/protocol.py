@@ -4,185 +4,123 @@ A POST to one of the dialects' paths goes from the parser's callbacks straight t
 everything else goes uvicorn's way to the Starlette app. Both share the parser, the keep-alive
 and the pipelining of uvicorn's class.
 
-What uvicorn leaves open and this closes: bodies have a size cap and a deadline, a repeated
-`Host` or length is refused alike on every path, a parser error after a response has begun cuts
-the connection instead of writing into it, and a client that stops reading is dropped.
+What uvicorn leaves open and this closes: heads and bodies have caps and deadlines, what
+`server.front_door` refuses is refused alike on every path and under every parser, a parser error
+after a response has begun cuts the connection instead of writing into it, fields behind a body
+are not taken for the head's, and a client that stops reading is dropped.
 """
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import httptools
-from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
 
 from llmgw.core.errors import (
-    GatewayError,
-    HeadersTooLarge,
-    RequestTimeout,
+    InvalidRequest,
     RequestTooLarge,
-    UriTooLong,
+    Unavailable,
 )
 from llmgw.core.operation import Endpoint
 from llmgw.dialects.endpoints import ENDPOINTS
+from llmgw.server.bounded import BoundedProtocol
 from llmgw.server.direct import DirectClient
+from llmgw.server.front_door import (
+    IDENTITY_FIELDS,
+    LARGE_BODY,
+    framing_problem,
+    target_problem,
+)
 from llmgw.wire.headers import fields_of
 
 _HOT: dict[bytes, Endpoint] = {path.encode(): endpoint for path, endpoint in ENDPOINTS.items()}
-_WRITE_HIGH_WATER = 128 * 1024
-_LINGER_S = 5.0
-_FEW_HEADERS = 32
+_MAX_PIPELINED = 100
 
 
-@dataclass(frozen=True, slots=True)
-class FrontDoor:
-    """What a client's connection may cost. Bytes, and seconds."""
-
-    header_timeout_s: float = 10.0
-    body_timeout_s: float = 60.0
-    write_idle_s: float = 30.0
-    keep_alive_s: float = 75.0
-    max_headers: int = 100
-    max_header_bytes: int = 32 * 1024
-    max_url: int = 8 * 1024
-    max_body: int = 32 * 1024 * 1024
-    connections_per_ip: int = 100
-
-
-class Door(Protocol):
-    """What the protocol hands requests to."""
-
-    draining: bool
-    limits: FrontDoor
-
-    def begin(self, client: DirectClient) -> None:
-        """A request is whole: its headers in `fields`, its body in `body`."""
-
-    def refuse(self, client: DirectClient, error: GatewayError) -> None:
-        """A request cannot be read to its end."""
-
-    def refuse_head(self, path: str, error: GatewayError) -> bytes:
-        """The response to a head that is not read to its end; it is logged and counted."""
-
-    def date(self) -> bytes:
-        """The current `date` header line."""
-
-    def admits(self, peer: str | None) -> bool:
-        """Whether one more connection from `peer` is taken; if so it is counted until `gone`."""
-
-    def gone(self, peer: str | None) -> None:
-        """A connection that was admitted has ended."""
-
-
-class GatewayProtocol(HttpToolsProtocol):
+class GatewayProtocol(BoundedProtocol):
     """One client connection."""
-
-    def __init__(
-        self, config: Config, server_state: ServerState, door: Door, loop: asyncio.AbstractEventLoop
-    ) -> None:
-        super().__init__(config=config, server_state=server_state, app_state={}, _loop=loop)
-        self.door = door
-        self.peer: str | None = None
-        self.idle_since: float | None = None
-        self.blocked_since: float | None = None
-        self._event = asyncio.Event()
-        self._receiving: DirectClient | None = None
-        self._current: DirectClient | None = None
-        self._ready: DirectClient | None = None
-        self._refused_at: float | None = None
-        self._head_since: float | None = None
-        self._head_bytes = 0
-        self._fed = 0
-        self._admitted = False
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        transport.set_write_buffer_limits(high=_WRITE_HIGH_WATER)
-        self.peer = self.client[0] if self.client else None
-        self.idle_since = self.loop.time()
-        self._admitted = self.door.admits(self.peer)
-        if not self._admitted:
-            self._refused_at = self.idle_since
-            transport.abort()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._receiving = None
-        if self._admitted:
-            self.door.gone(self.peer)
-        super().connection_lost(exc)
-        current = self._current
-        if current is not None:
-            self._current = None
-            current.lost()
-        while self.pipeline:
-            waiting: Any = self.pipeline.pop()[0]
-            if type(waiting) is DirectClient:
-                waiting.closed = True
-            else:
-                waiting.disconnected = True
-                waiting.message_event.set()
-
-    def eof_received(self) -> None:
-        if self._refused_at is not None:
-            self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         if self._refused_at is not None:
             return
-        if self.timeout_keep_alive_task is not None:
-            self._unset_keepalive_if_required()
-        self.idle_since = None
         self._fed = len(data)
+        body_of = self._body_of
+        before = self.cycle
         try:
             self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._decline_upgrade(data, upgrade)
         except httptools.HttpParserError:
-            cycle: Any = self.cycle
-            if cycle is not None and not cycle.response_complete:
-                # A 400 here would be written into the middle of another response.
-                self.transport.abort()
-                return
-            self.send_400_response("Invalid HTTP request received.")
+            self._refuse_message(InvalidRequest("this is not valid HTTP/1.1"))
             return
-        except httptools.HttpParserUpgrade:
-            self._unsupported_upgrade_warning()
         if self._head_since is not None:
-            self._check_head(len(data))
+            # Behind another request, nobody knows how much of this was its head's.
+            self._check_head(len(data) if self.cycle is before else 0)
+        elif body_of is not None and self._body_of is body_of:
+            self._check_body(len(data))
         ready = self._ready
         if ready is not None:
             self._ready = None
-            self.door.begin(ready)
+            if self._refused_at is None:
+                self.door.begin(ready)
+
+    def _decline_upgrade(self, data: bytes, upgrade: Exception) -> None:
+        """Go on in HTTP/1.1, as who does not want to upgrade may (RFC 9110, section 7.8).
+
+        httptools leaves out the body of such a request, and would read it as the next one: Java's
+        client asks for `h2c` with every first POST. So the request is read again without the wish.
+        """
+        while self._replay is not None and self._refused_at is None:
+            data = self._replay + data[upgrade.args[0] :]
+            self._replay = None
+            self.parser = self._make_parser(self)
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as again:
+                upgrade = again
+            except httptools.HttpParserError:
+                self._refuse_message(InvalidRequest("this is not valid HTTP/1.1"))
 
     def on_message_begin(self) -> None:
         # The scope, most of what uvicorn makes here, is not for the short way.
         self.url = b""
-        self.expect_100_continue = False
         self.headers = []
         self._head_since = self.loop.time()
         self._head_bytes = 0
 
     def on_headers_complete(self) -> None:
         self._head_since = None
-        endpoint = _HOT.get(self.url)
+        self._receiving = None
+        self._body_of = None
         headers = self.headers
         if self._refused_at is not None or self._is_too_large():
-            self._receiving = None
             return
-        if endpoint is None or self.parser.get_method() != b"POST":
-            self._receiving = None
-            url = self.url
-            super().on_message_begin()
-            self.url = url
-            self.headers.extend(headers)
-            super().on_headers_complete()
-            return
+        self.idle_since = None
+        # What comes behind the body goes there, not among the head's.
+        self.headers = []
         fields = dict(headers)
         if len(fields) != len(headers):
             fields = fields_of(headers)
         version = self.parser.get_http_version()
+        host = fields.get(b"host")
+        if host != self._host or version != "1.1" or b"transfer-encoding" in fields:
+            problem = framing_problem(fields, version)
+            if problem is not None:
+                self._refuse_head(InvalidRequest(problem))
+                return
+            if host is not None:
+                self._host = host
+        if b"upgrade" in fields and self.parser.should_upgrade():
+            self._replay = self._without_upgrade(headers, version)
+            return
+        if not self._trusted and not IDENTITY_FIELDS.isdisjoint(fields):
+            headers = [pair for pair in headers if pair[0] not in IDENTITY_FIELDS]
+            fields = fields_of(headers)
+        expects = b"expect" in fields and fields[b"expect"].lower() == b"100-continue"
+        endpoint = _HOT.get(self.url)
+        if endpoint is None or self.parser.get_method() != b"POST":
+            self._start_elsewhere(headers, host, expects)
+            return
         client = DirectClient(
             self.transport,
             endpoint,
@@ -195,33 +133,65 @@ class GatewayProtocol(HttpToolsProtocol):
             self._event,
             self.loop.time(),
         )
-        self._receiving = client
+        self._receiving = self._body_of = client
+        self._body_fed = 0
         previous: Any = self.cycle
         self.cycle = client  # type: ignore[assignment]
         if previous is None or previous.response_complete:
             self._current = client
         else:
-            self.flow.pause_reading()
-            self.pipeline.appendleft((client, self.app))  # type: ignore[arg-type]
+            self._queue(client)
         length = fields.get(b"content-length")
         if length is not None and int(length) > self.door.limits.max_body:
             self._refuse(
                 client, RequestTooLarge(f"the body is larger than {self.door.limits.max_body} bytes")
             )
-        elif self.expect_100_continue and client is self._current:
+        elif expects and client is self._current:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
+    def _queue(self, client: DirectClient) -> None:
+        """A pipelined request waits for its turn."""
+        self.flow.pause_reading()
+        self._check_pipeline()
+        self.pipeline.appendleft((client, self.app))  # type: ignore[arg-type]
+
+    def _start_elsewhere(self, headers: list[tuple[bytes, bytes]], host: bytes | None, expects: bool) -> None:
+        """A request that is not hot goes uvicorn's way."""
+        problem = target_problem(self.parser.get_method(), self.url, host)
+        if problem is not None:
+            self._refuse_head(InvalidRequest(problem))
+            return
+        url = self.url
+        super().on_message_begin()
+        self.url = url
+        self.expect_100_continue = expects
+        self.headers.extend(headers)
+        self._check_pipeline()
+        super().on_headers_complete()
+        self.headers = []
+        self._body_of = self.cycle
+        self._body_fed = self._body_size = 0
+
+    def _check_pipeline(self) -> None:
+        """Nobody sends so many at once who wants to hear the answers."""
+        if len(self.pipeline) >= _MAX_PIPELINED:
+            self._refused_at = self.loop.time()
+            self.transport.abort()
+
+    def _without_upgrade(self, headers: list[tuple[bytes, bytes]], version: str) -> bytes:
+        """The head of the request, without its wish for another protocol."""
+        lines = [b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, version.encode())]
+        lines += [b"%b: %b\r\n" % pair for pair in headers if pair[0] != b"upgrade"]
+        return b"".join([*lines, b"\r\n"])
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
-        if name == b"expect":
-            self.expect_100_continue = value.lower() == b"100-continue"
-        self.headers.append((name, value))
+        self.headers.append((name.lower(), value.rstrip()))
 
     def on_body(self, body: bytes) -> None:
         client = self._receiving
         if client is None:
-            cycle: Any = self.cycle
-            if type(cycle) is not DirectClient:
+            if self._body_of is not None:
+                self._body_size += len(body)
                 super().on_body(body)
             return
         if client.response_complete:
@@ -231,6 +201,8 @@ class GatewayProtocol(HttpToolsProtocol):
             self._refuse(
                 client, RequestTooLarge(f"the body is larger than {self.door.limits.max_body} bytes")
             )
+        elif client.size > LARGE_BODY and not self._has_room(client, len(body)):
+            return
         elif client.pieces is not None:
             client.pieces.append(body)
         elif client.body:
@@ -238,12 +210,26 @@ class GatewayProtocol(HttpToolsProtocol):
         else:
             client.body = body
 
+    def _has_room(self, client: DirectClient, more: int) -> bool:
+        """Whether a body that has become large may go on; it is refused if not."""
+        try:
+            size = more if client.size - more > LARGE_BODY else client.size
+            self.door.bodies.take(size)
+        except Unavailable as error:
+            self._refuse(client, error)
+            return False
+        self._held += size
+        return True
+
     def on_message_complete(self) -> None:
+        if self._body_of is None:
+            return
+        if self.headers and self._has_large_trailers():
+            return
+        self._body_of = None
         client = self._receiving
         if client is None:
-            cycle: Any = self.cycle
-            if type(cycle) is not DirectClient:
-                super().on_message_complete()
+            super().on_message_complete()
             return
         self._receiving = None
         if client.response_complete:
@@ -259,14 +245,19 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
+        if self._held:
+            self._give_back()
         if self.transport.is_closing():
             return
         if self.pipeline:
             self._next()
             return
         self.flow.resume_reading()
-        if self._receiving is None:
-            self.idle_since = self.loop.time()
+        now = self.loop.time()
+        self.idle_since = now
+        if self._head_since is not None:
+            # It could not be answered before this one, so its time begins here.
+            self._head_since = now
 
     def _next(self) -> None:
         """Start what was pipelined behind the response that is complete."""
@@ -281,96 +272,9 @@ class GatewayProtocol(HttpToolsProtocol):
             # From the loop, so that a long pipeline does not nest.
             self.loop.call_soon(self._begin, waiting)
         else:
+            waiting.started_at = self.loop.time()
             self.flow.resume_reading()
 
     def _begin(self, client: DirectClient) -> None:
         if not client.closed and not self.transport.is_closing():
             self.door.begin(client)
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self.blocked_since = self.loop.time()
-        if self._current is not None:
-            self._current.pause_writing()
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self.blocked_since = None
-        if self._current is not None:
-            self._current.resume_writing()
-
-    def _check_head(self, size: int) -> None:
-        """A head that is not complete yet may not grow for ever."""
-        limits = self.door.limits
-        self._head_bytes += size
-        if len(self.url) > limits.max_url:
-            self._refuse_head(UriTooLong(f"the URL is longer than {limits.max_url} bytes"))
-        elif self._head_bytes > limits.max_url + limits.max_header_bytes:
-            self._refuse_head(HeadersTooLarge(f"the headers are larger than {limits.max_header_bytes} bytes"))
-
-    def _is_too_large(self) -> bool:
-        """Whether a complete head is over a cap; it is refused then."""
-        limits = self.door.limits
-        headers = self.headers
-        if len(self.url) > limits.max_url:
-            self._refuse_head(UriTooLong(f"the URL is longer than {limits.max_url} bytes"))
-        elif len(headers) > limits.max_headers:
-            self._refuse_head(HeadersTooLarge(f"there are more than {limits.max_headers} headers"))
-        elif (self._head_bytes + self._fed > limits.max_header_bytes or len(headers) > _FEW_HEADERS) and sum(
-            len(name) + len(value) + 4 for name, value in headers
-        ) > limits.max_header_bytes:
-            self._refuse_head(HeadersTooLarge(f"the headers are larger than {limits.max_header_bytes} bytes"))
-        else:
-            return False
-        return True
-
-    def _refuse_head(self, error: GatewayError) -> None:
-        """Answer a head that goes too far, and take no more from this connection."""
-        self._head_since = None
-        self._receiving = None
-        if self._refused_at is not None:
-            return
-        self._refused_at = self.loop.time()
-        cycle: Any = self.cycle
-        if cycle is not None and not cycle.response_complete:
-            self.transport.abort()
-            return
-        path = self.url[:256].decode("latin-1").partition("?")[0]
-        self.transport.write(self.door.refuse_head(path, error))
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-
-    def check_deadlines(self, now: float) -> None:
-        """Called each second: drop whoever has been silent, slow or deaf for too long."""
-        door = self.door.limits
-        if self._refused_at is not None:
-            if now - self._refused_at > _LINGER_S:
-                self.transport.abort()
-        elif self._head_since is not None:
-            if now - self._head_since > door.header_timeout_s:
-                self._refuse_head(RequestTimeout("the headers did not arrive in time"))
-        elif self.idle_since is not None:
-            if now - self.idle_since > door.keep_alive_s:
-                self.transport.close()
-        elif self._receiving is not None:
-            client = self._receiving
-            if now - client.started_at > door.body_timeout_s and client is self._current:
-                self._refuse(client, RequestTimeout("the body did not arrive in time"))
-        elif self.blocked_since is not None and now - self.blocked_since > door.write_idle_s:
-            self.transport.abort()
-
-    def timeout_keep_alive_handler(self) -> None:
-        """Not armed: `check_deadlines` closes idle connections."""
-
-    def _refuse(self, client: DirectClient, error: GatewayError) -> None:
-        """Answer before the body has come to its end, and take no more from this connection."""
-        client.keep_alive = False
-        client.pieces = None
-        client.body = b""
-        if client is not self._current:
-            self.transport.abort()
-            return
-        # Closing with unread bytes would reset the connection, and the answer with it.
-        client.linger = True
-        self._refused_at = self.loop.time()
-        self.door.refuse(client, error)

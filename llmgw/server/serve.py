@@ -8,10 +8,12 @@ address, the admin listener and the drainer and follows the configuration file, 
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import os
 import signal
 import sqlite3
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,20 +25,35 @@ import uvloop
 from llmgw import __version__
 from llmgw.config.document import Document
 from llmgw.core.errors import Unavailable
+from llmgw.ports.targets import TargetStates
 from llmgw.runtime.reload import Adopt, Reloader
+from llmgw.runtime.targets import STATE_VALUES, TargetWatch, standings
+from llmgw.server.channel import STACKS
 from llmgw.server.commands import Commands
-from llmgw.server.counting import forget_shared, open_alone, open_shared, release_dead
+from llmgw.server.counting import (
+    forget_shared,
+    open_alone,
+    open_shared,
+    release_dead,
+    seed,
+    seen_by_commands,
+)
 from llmgw.server.drain import Departure
 from llmgw.server.listeners import Listener, admin_listener, bind, reserve
 from llmgw.server.ops import OpsState, build_ops_app
 from llmgw.server.outlets import Outlets
 from llmgw.server.plane import StartProblem, prepare_plane, spare_the_collector, ticks, tls_of
-from llmgw.server.supervise import NoWorker, Supervisor
+from llmgw.server.rolling import alone_answers, team_answers
+from llmgw.server.supervise import NotReplaced, NoWorker, Supervisor
 from llmgw.stores.drain_process import DrainProcess
+from llmgw.stores.host_file import counter_path
+from llmgw.stores.host_targets import HostTargets, targets_path
 from llmgw.stores.journal import journal_bytes
 from llmgw.stores.keys import SqlKeyStore
-from llmgw.stores.schema_version import SchemaState, create_schema, schema_state
-from llmgw.stores.sqlite import check_file, library_warning
+from llmgw.stores.schema_version import SchemaState, check_database, create_schema, schema_state
+from llmgw.stores.sqlite import library_warning
+from llmgw.stores.targets import MemoryTargets
+from llmgw.stores.urls import is_postgres, shown
 from llmgw.telemetry.events import Events, route_stdlib
 from llmgw.telemetry.metrics import PrometheusMeter, WorkerMeters
 
@@ -57,6 +74,10 @@ class Bound:
 def run(document: Document, announce: Callable[[Bound], None], outlets: Outlets) -> None:
     """Serve until told to stop. Raises StartProblem, ListenError and DatabaseProblem before it does."""
     prepare_database(document, outlets.events)
+    # Until there is something to reload or to replace, whoever asks for it must not end the gateway.
+    for number in (signal.SIGHUP, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    faulthandler.register(STACKS, all_threads=True)
     serve = _serve if document.server.workers == 1 else _supervise
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(document, announce, outlets))
@@ -64,22 +85,23 @@ def run(document: Document, announce: Callable[[Bound], None], outlets: Outlets)
 
 def prepare_database(document: Document, events: Events) -> None:
     """Make a fresh schema where there is none; refuse one that is not this program's."""
-    url = document.storage.url
-    path = document.storage.sqlite_path
-    check_file(url)
+    url = document.storage.database
+    name = shown(url)
+    check_database(url)
     state = schema_state(url)
     if state is SchemaState.FRESH:
         create_schema(url)
-        events.log_event("info", "database_created", path=str(path))
+        events.log_event("info", "database_created", path=name)
     elif state is SchemaState.BEHIND:
-        raise StartProblem(f"the database {path} has an older schema; run `llmgw db migrate` first")
-    elif state is not SchemaState.CURRENT:
+        raise StartProblem(f"the database {name} has an older schema; run `llmgw db migrate` first")
+    elif state in (SchemaState.AHEAD, SchemaState.FOREIGN):
         whose = "a newer llmgw's" if state is SchemaState.AHEAD else "another program's"
+        place = "database that is empty" if is_postgres(url) else "file that does not exist yet"
         raise StartProblem(
-            f"the database {path} has {whose} schema; set storage.url to a file that does not exist yet "
+            f"the database {name} has {whose} schema; set storage.url to a {place} "
             f"and llmgw creates a fresh one there"
         )
-    warning = library_warning()
+    warning = None if is_postgres(url) else library_warning()
     if warning is not None:
         events.log_event("warning", "sqlite_library", message=warning)
 
@@ -92,17 +114,35 @@ async def _serve(document: Document, announce: Callable[[Bound], None], outlets:
     admin_socket = bind("server.admin_listen", server.admin_listen.host, server.admin_listen.port)
     meter = PrometheusMeter(version=__version__)
     drainer = _drainer(document, meter, outlets.events)
-    counting = await _counting(open_alone(document), document)
-    plane = await prepare_plane(document, counting, data_socket, meter, outlets)
+    counting = await _counting(open_alone(document, outlets.events), document)
+    targets = MemoryTargets()
+    plane = await prepare_plane(document, counting, targets, data_socket, meter, outlets)
     gateway = plane.gateway
-    commands = Commands(document, counting.counters, counting.clock, plane.key_store)
-    reloader = _reloader(document, outlets.events, meter, plane.adopt, commands)
+    looked_at = seen_by_commands(document, counting.counters, counting.clock)
+    commands = Commands(document, looked_at, counting.clock, plane.key_store, targets)
+    _show_targets(targets, meter)
+
+    async def adopt(changed: Document) -> None:
+        if changed.all_quota_rules() != reloader.document.all_quota_rules():
+            await seed(changed, counting.clock, counting.counters)
+        await plane.adopt(changed)
+
+    reloader = _reloader(document, outlets.events, meter, adopt, commands.follow)
     control = commands.socket(document, reloader)
+    commands.answers.update(
+        alone_answers(
+            loop.time(),
+            lambda: len(gateway.under_way),
+            lambda: gateway.draining,
+            lambda: gateway.generation.name,
+        )
+    )
     drainer.start()
     state = OpsState(
         ready=lambda: (not gateway.draining, "draining" if gateway.draining else ""),
         generation=lambda: gateway.generation.name,
-        render_metrics=meter.render if document.observability.prometheus else None,
+        render_metrics=meter.render,
+        shows_metrics=lambda: reloader.document.observability.prometheus,
         version=__version__,
     )
     admin = admin_listener(admin_socket, build_ops_app(state), loop)
@@ -118,6 +158,7 @@ async def _serve(document: Document, announce: Callable[[Bound], None], outlets:
             asyncio.create_task(plane.keyring.watch()),
             asyncio.create_task(drainer.watch()),
             asyncio.create_task(ticks([plane.listener, admin], plane)),
+            asyncio.create_task(TargetWatch(targets, outlets.events, loop.time).watch()),
         ]
         announce(Bound(_name(data_socket.getsockname()), _name(admin_socket.getsockname())))
         outlets.events.log_event("info", "started", version=__version__, generation=document.generation)
@@ -146,9 +187,14 @@ async def _supervise(document: Document, announce: Callable[[Bound], None], outl
     meter = PrometheusMeter(version=__version__)
     drainer = _drainer(document, meter, outlets.events)
     meter.gauge("llmgw_log_lines_dropped", "Log lines that nobody took.", outlets.dropped)
-    counters = await _counting(open_shared(document, server.workers), document)
-    key_store = SqlKeyStore(document.storage.url)
-    commands = Commands(document, counters, counters.clock, key_store)
+    # One worker more can be there while another follows it.
+    places = server.workers + 1
+    counters = await _counting(open_shared(document, places, outlets.events), document)
+    key_store = SqlKeyStore(document.storage.database)
+    targets = _host_targets(document, places)
+    _show_targets(targets, meter)
+    looked_at = seen_by_commands(document, counters, counters.clock)
+    commands = Commands(document, looked_at, counters.clock, key_store, targets)
 
     async def recovered(index: int, pid: int) -> None:
         """What a dead worker wrote is in the database by then, unless that takes too long."""
@@ -156,11 +202,22 @@ async def _supervise(document: Document, announce: Callable[[Bound], None], outl
             # What it held goes on counting, which refuses too much rather than too little.
             outlets.events.log_event("warning", "journal_not_adopted", index=index, pid=pid)
             return
-        await loop.run_in_executor(None, release_dead, document, counters, index)
+        await loop.run_in_executor(None, release_dead, document, counters, index, pid)
 
     supervisor = Supervisor(document, data_socket, outlets.events, WorkerMeters(meter), recovered)
-    reloader = _reloader(document, outlets.events, meter, supervisor.adopt, commands)
+
+    def adopted(document: Document) -> None:
+        outlets.tell_from(document.logging.level)
+        commands.follow(document)
+
+    async def adopt(changed: Document) -> None:
+        if changed.all_quota_rules() != reloader.document.all_quota_rules():
+            await seed(changed, counters.clock, counters)
+        await supervisor.adopt(changed)
+
+    reloader = _reloader(document, outlets.events, meter, adopt, adopted)
     control = commands.socket(document, reloader)
+    commands.answers.update(team_answers(supervisor))
     meter.gauge("llmgw_workers", "Workers that accept requests.", lambda: supervisor.ready)
     meter.gauge(
         "llmgw_worker_restarts", "Workers started in place of dead ones.", lambda: supervisor.restarts
@@ -175,11 +232,11 @@ async def _supervise(document: Document, announce: Callable[[Bound], None], outl
     state = OpsState(
         ready=ready,
         generation=lambda: reloader.document.generation,
-        render_metrics=partial(meter.render, supervisor.processes)
-        if document.observability.prometheus
-        else None,
+        render_metrics=partial(meter.render, supervisor.processes),
+        shows_metrics=lambda: reloader.document.observability.prometheus,
         version=__version__,
         refresh=supervisor.refresh,
+        workers=lambda: [worker.generation for worker in supervisor.workers if worker.serves],
     )
     admin = admin_listener(admin_socket, build_ops_app(state), loop)
     route_stdlib(outlets.events, level=document.logging.level)
@@ -187,9 +244,14 @@ async def _supervise(document: Document, announce: Callable[[Bound], None], outl
         outlets.events.log_event("warning", "more_workers_than_cpus", workers=server.workers, cpus=cpus)
     failure: NoWorker | None = None
     with departure.on_signals(loop), _reload_on_signal(loop, reloader):
+        loop.add_signal_handler(signal.SIGUSR2, _replace_workers, supervisor, outlets.events)
         supervisor.start()
         drainer.start()
-        tasks = [asyncio.create_task(drainer.watch()), asyncio.create_task(ticks([admin]))]
+        tasks = [
+            asyncio.create_task(drainer.watch()),
+            asyncio.create_task(ticks([admin])),
+            asyncio.create_task(TargetWatch(targets, outlets.events, loop.time).watch()),
+        ]
         await admin.open(loop)
         await control.open()
         try:
@@ -214,7 +276,7 @@ async def _supervise(document: Document, announce: Callable[[Bound], None], outl
         await key_store.close()
         await drainer.close()
         counters.close()
-        forget_shared(document)
+        forget_shared(document, places)
         await _close_admin(admin)
     outlets.events.log_event("info", "stopped")
     outlets.close()
@@ -226,14 +288,42 @@ async def _counting(opening: Awaitable[_T], document: Document) -> _T:
     try:
         return await opening
     except (Unavailable, OSError, sqlite3.Error) as error:
-        raise StartProblem(f"the counters of limits and quotas cannot be made ready: {error}") from error
+        why = getattr(error, "detail", None) or error
+        raise StartProblem(f"the counters of limits and quotas cannot be made ready: {why}") from error
+
+
+def _host_targets(document: Document, places: int) -> HostTargets:
+    """Of all workers together. Raises StartProblem."""
+    path = targets_path(counter_path(document.storage.data_dir, places))
+    try:
+        return HostTargets.create(path)
+    except OSError as error:
+        raise StartProblem(f"the states of targets cannot be kept in {path}: {error}") from error
+
+
+def _show_targets(targets: TargetStates, meter: PrometheusMeter) -> None:
+    def read() -> Iterator[tuple[tuple[str, ...], float]]:
+        for one in standings(targets, time.monotonic()):
+            if one.model is not None:
+                yield (one.tenant or "", one.provider, one.model), STATE_VALUES[one.state]
+
+    meter.labelled_gauge(
+        "llmgw_target_state",
+        "Breaker of each target: 0 closed, 1 half-open, 2 open.",
+        ("tenant", "provider", "model"),
+        read,
+    )
 
 
 def _reloader(
-    document: Document, events: Events, meter: PrometheusMeter, adopt: Adopt, commands: Commands
+    document: Document,
+    events: Events,
+    meter: PrometheusMeter,
+    adopt: Adopt,
+    adopted: Callable[[Document], None],
 ) -> Reloader:
     """Follows the configuration file once it is told to, and what `meter` shows of it."""
-    reloader = Reloader(document, os.environ, events, adopt, commands.follow)
+    reloader = Reloader(document, os.environ, events, adopt, adopted)
     meter.gauge(
         "llmgw_config_reloads", "Configurations put into effect since the start.", lambda: reloader.accepted
     )
@@ -241,6 +331,13 @@ def _reloader(
         "llmgw_config_rejections", "Configurations refused since the start.", lambda: reloader.rejected
     )
     return reloader
+
+
+def _replace_workers(supervisor: Supervisor, events: Events) -> None:
+    try:
+        supervisor.replace()
+    except NotReplaced as error:
+        events.log_event("warning", "workers_not_restarted", replaced=0, error=str(error))
 
 
 @contextmanager
@@ -256,7 +353,7 @@ def _drainer(document: Document, meter: PrometheusMeter, events: Events) -> Drai
     """The host's drainer, not yet started, and what `meter` shows of it."""
     journals = document.storage.data_dir / "journal"
     drainer = DrainProcess(
-        journals, document.storage.url, document.storage.durability, _drain_trouble(events)
+        journals, document.storage.database, document.storage.durability, _drain_trouble(events)
     )
     meter.gauge(
         "llmgw_journal_lag_bytes", "Journal not yet in the database.", lambda: journal_bytes(journals)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import pickle
 import socket
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import uvloop
@@ -13,11 +15,36 @@ import uvloop
 from llmgw import __version__
 from llmgw.config.document import Document
 from llmgw.core.errors import Unavailable
-from llmgw.server.channel import Adopt, Adopted, Ask, Begin, Channel, Failed, Leave, Order, Ready, Told
+from llmgw.server.channel import (
+    STACKS,
+    Ask,
+    Begin,
+    Channel,
+    Failed,
+    Leave,
+    Lend,
+    Order,
+    Prepare,
+    Prepared,
+    Ready,
+    Switch,
+    Switched,
+    Told,
+)
 from llmgw.server.counting import attach_shared
 from llmgw.server.drain import Departure
 from llmgw.server.outlets import outlets_for
-from llmgw.server.plane import TICK_S, DataPlane, StartProblem, prepare_plane, spare_the_collector, ticks
+from llmgw.server.plane import (
+    TICK_S,
+    Compiled,
+    DataPlane,
+    StartProblem,
+    prepare_plane,
+    spare_the_collector,
+    ticks,
+)
+from llmgw.stores.host_file import counter_path
+from llmgw.stores.host_targets import HostTargets, targets_path
 from llmgw.stores.sqlite import DatabaseProblem
 from llmgw.telemetry.events import route_stdlib
 from llmgw.telemetry.metrics import PrometheusMeter
@@ -25,14 +52,17 @@ from llmgw.telemetry.metrics import PrometheusMeter
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Which of a host's workers a process is. index: from 0."""
+    """Which of a host's places a process has. index: from 0. of: how many there are."""
 
     index: int = 0
     of: int = 1
 
 
-async def _work(place: Place, data: socket.socket, sock: socket.socket) -> int:
-    """One worker: serve what the supervisor hands over until it says otherwise. The exit code."""
+async def _work(place: Place, data: socket.socket, sock: socket.socket, hand: socket.socket) -> int:
+    """One worker: serve what the supervisor hands over until it says otherwise. The exit code.
+
+    data: listened on. sock: for the channel. hand: `data` is lent over it.
+    """
     channel = await Channel[Order].over(sock, Order)
     begin = await channel.receive()
     if type(begin) is not Begin:
@@ -47,7 +77,8 @@ async def _work(place: Place, data: socket.socket, sock: socket.socket) -> int:
     meter = PrometheusMeter(version=__version__)
     try:
         counting = attach_shared(document, place.index, place.of)
-        plane = await prepare_plane(document, counting, data, meter, outlets)
+        targets = HostTargets(targets_path(counter_path(document.storage.data_dir, place.of)))
+        plane = await prepare_plane(document, counting, targets, data, meter, outlets)
         route_stdlib(outlets.events, level=level)
         await plane.open()
     except (StartProblem, DatabaseProblem, Unavailable, OSError) as error:
@@ -57,7 +88,7 @@ async def _work(place: Place, data: socket.socket, sock: socket.socket) -> int:
     spare_the_collector()
     departure = Departure()
     tasks = [
-        asyncio.create_task(_obey(channel, departure, meter, plane)),
+        asyncio.create_task(_obey(channel, departure, meter, plane, lambda: _lend(hand, data))),
         asyncio.create_task(_report(channel, meter)),
         asyncio.create_task(plane.keyring.watch()),
         asyncio.create_task(ticks([plane.listener], plane)),
@@ -75,27 +106,44 @@ async def _work(place: Place, data: socket.socket, sock: socket.socket) -> int:
 
 
 async def _obey(
-    channel: Channel[Order], departure: Departure, meter: PrometheusMeter, plane: DataPlane
+    channel: Channel[Order],
+    departure: Departure,
+    meter: PrometheusMeter,
+    plane: DataPlane,
+    lend: Callable[[], None],
 ) -> None:
+    prepared: tuple[int, Compiled] | None = None
     while (order := await channel.receive()) is not None:
         if type(order) is Ask:
             channel.send(Told(meter.take(), asked=True))
-        elif type(order) is Adopt:
-            channel.send(Adopted(order.number, await _adopt(plane, order.document)))
+        elif type(order) is Prepare:
+            try:
+                # From our own supervisor.
+                prepared = order.number, await plane.prepare(pickle.loads(order.document))  # noqa: S301
+                channel.send(Prepared(order.number))
+            except Exception as error:
+                # Whatever it is, the document in effect goes on.
+                channel.send(Prepared(order.number, str(error) or type(error).__name__))
+        elif type(order) is Switch:
+            if prepared is not None and prepared[0] == order.number:
+                plane.switch(prepared[1])
+                channel.send(Switched(order.number))
+            else:
+                # Others serve it, and so will whoever follows.
+                channel.send(Failed("could not serve the document that the others do"))
+                departure.ask(patient=False)
+            prepared = None
+        elif type(order) is Lend:
+            lend()
         elif type(order) is Leave:
-            departure.ask(patient=order.patient)
+            departure.ask(patient=order.patient, succeeded=order.succeeded)
     # Without a supervisor nobody tells a load balancer to look elsewhere: go, but in good order.
     if not departure.asked.is_set():
         departure.ask(patient=False)
 
 
-async def _adopt(plane: DataPlane, document: bytes) -> str | None:
-    """Why it cannot be served, None when it is."""
-    try:
-        await plane.adopt(pickle.loads(document))  # noqa: S301 - from our own supervisor
-    except Exception as error:
-        return str(error) or type(error).__name__
-    return None
+def _lend(hand: socket.socket, data: socket.socket) -> None:
+    socket.send_fds(hand, [b"."], [data.fileno()])
 
 
 async def _report(channel: Channel[Order], meter: PrometheusMeter) -> None:
@@ -107,10 +155,9 @@ async def _report(channel: Channel[Order], meter: PrometheusMeter) -> None:
 
 
 if __name__ == "__main__":
-    index, of, data_fd, channel_fd = map(int, sys.argv[1:])
+    index, of, data_fd, channel_fd, hand_fd = map(int, sys.argv[1:])
+    # The supervisor asks for it when the loop is stuck.
+    faulthandler.register(STACKS, all_threads=True)
+    inherited = [socket.socket(fileno=fd) for fd in (data_fd, channel_fd, hand_fd)]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        sys.exit(
-            runner.run(
-                _work(Place(index, of), socket.socket(fileno=data_fd), socket.socket(fileno=channel_fd))
-            )
-        )
+        sys.exit(runner.run(_work(Place(index, of), *inherited)))

@@ -10,42 +10,82 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
-from llmgw.server.channel import Adopt, Adopted, Ask, Begin, Channel, Failed, Leave, News, Ready, Told
-from llmgw.server.listeners import share
+from llmgw import __version__
+from llmgw.server.channel import (
+    STACKS,
+    Ask,
+    Begin,
+    Channel,
+    Failed,
+    Leave,
+    Lend,
+    News,
+    Prepare,
+    Prepared,
+    Ready,
+    Switch,
+    Switched,
+    Told,
+)
 
 PROGRAM = "llmgw.server.worker"
-"""Run with `-m`: place, number of places, and the inherited sockets of the listener and the channel."""
+"""Run with `-m`: place, number of places, and the inherited sockets: to listen on,
+the channel, and the one that the first is handed back over."""
 
 _EXIT_WITHIN_S = 10.0
-_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+_LEND_WITHIN_S = 5.0
+_SILENT_LOOKS = 2
+"""Workers tell something each second: one that has not for more looks is silent."""
+_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2}
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A document for workers, pickled. number: of it, counted by the supervisor."""
+
+    number: int
+    generation: str
+    document: bytes
 
 
 class Worker:
     """One process, from its start to its end.
 
-    ready: whether it accepts requests. failure: why it could not start, if it said so.
+    ready: whether it accepts requests. up: set when it does, or has ended.
+    leaving: whether it was told to go. failure: why it could not start, if it said so.
     silent: how often it was looked at since it said something.
+    generation: of the document it was last told to serve.
     code: after its end, as `subprocess` has it. cpu_s: the same.
     """
 
-    def __init__(self, index: int, of: int, reserved: socket.socket) -> None:
-        """Start the process, which then waits for its document. Raises OSError."""
+    def __init__(self, index: int, of: int, listening: socket.socket) -> None:
+        """Start the process, which then waits for its document. Raises OSError.
+
+        listening: of its own, or that of the worker it follows; stays the caller's to close.
+        """
         self.index = index
         self.ready = False
+        self.up = asyncio.Event()
         self.failure: str | None = None
         self.code: int | None = None
         self.cpu_s = 0.0
         self.under_way = 0
         self.silent = 0
-        self._leaving = False
-        self._adopting: dict[int, asyncio.Future[str | None]] = {}
+        self.leaving = False
+        self.generation = ""
+        self.started = asyncio.get_running_loop().time()
+        self._newest = 0
+        self._answers: dict[tuple[type[News], int], asyncio.Future[str | None]] = {}
         self._channel: Channel[News] | None = None
         self._answer: asyncio.Future[None] | None = None
         self._sock, theirs = socket.socketpair()
+        self._hand, their_hand = socket.socketpair()
+        self._hand.setblocking(False)
         try:
-            with theirs, share(reserved) as data, _held_signals():
-                fds = (data.fileno(), theirs.fileno())
+            with theirs, their_hand, _held_signals():
+                fds = (listening.fileno(), theirs.fileno(), their_hand.fileno())
                 self._process = subprocess.Popen(  # noqa: S603 - our own module
                     [sys.executable, "-m", PROGRAM, str(index), str(of), *map(str, fds)],
                     stdin=subprocess.DEVNULL,
@@ -53,34 +93,61 @@ class Worker:
                 )
         except OSError:
             self._sock.close()
+            self._hand.close()
             raise
+
+    @property
+    def serves(self) -> bool:
+        """Whether requests find it: it accepts them, and shows that it is alive."""
+        return self.ready and not self.leaving and not self.is_silent
+
+    @property
+    def is_silent(self) -> bool:
+        return self.silent > _SILENT_LOOKS
+
+    @property
+    def state(self) -> str:
+        """One word for people."""
+        if self.leaving:
+            return "leaving"
+        if self.ready:
+            return "silent" if self.is_silent else "serving"
+        return "starting"
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
-    async def run(self, begin: Callable[[], Begin], heard: Callable[[Worker, News], None]) -> None:
+    async def run(self, begin: Callable[[], Serving], heard: Callable[[Worker, News], None]) -> None:
         """Have it serve until it ends. begin: asked when it can be told."""
         self._channel = await Channel[News].over(self._sock, News)
-        if not self._leaving:
-            self._channel.send(begin())
+        if not self.leaving:
+            serving = begin()
+            self.generation = serving.generation
+            self._newest = serving.number
+            self._channel.send(Begin(__version__, serving.document))
             while (news := await self._channel.receive()) is not None:
                 self.silent = 0
                 if type(news) is Ready:
                     self.ready = True
+                    self.up.set()
                 elif type(news) is Failed:
                     self.failure = news.message
                 elif type(news) is Told:
                     self.under_way = news.tally.in_flight
-                elif type(news) is Adopted:
-                    self._adopted(news.number, news.failure)
+                elif type(news) is Prepared:
+                    self._settle(Prepared, news.number, news.failure)
+                elif type(news) is Switched:
+                    self._settle(Switched, news.number, None)
                 heard(self, news)
                 if type(news) is Told and news.asked:
                     self._answered()
         self.ready = False
+        self.up.set()
         self._answered()
-        for number in list(self._adopting):
-            self._adopted(number, None)
+        for kind, number in list(self._answers):
+            self._settle(kind, number, None)
+        self._hand.close()
         await self._channel.close()
         await self._reap()
 
@@ -92,25 +159,65 @@ class Worker:
                 self._channel.send(Ask())
         return self._answer
 
-    def adopt(self, order: Adopt) -> asyncio.Future[str | None]:
-        """Done when it serves the document, with None; or goes on with what it had, with why.
+    def prepare(self, serving: Serving) -> asyncio.Future[str | None]:
+        """Done when it is ready to serve this, with None; or cannot, with why.
 
         One that ends meanwhile has nothing against it: who follows begins with the document.
         """
-        done: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        done = self._expect(Prepared, serving.number)
         if self._channel is None:
             # It has not begun, and will with the document that is the supervisor's by then.
-            done.set_result(None)
+            self._settle(Prepared, serving.number, None)
         else:
-            self._adopting[order.number] = done
-            self._channel.send(order)
+            self._newest = serving.number
+            self._channel.send(Prepare(serving.number, serving.document))
         return done
 
-    def leave(self, *, patient: bool) -> None:
-        """Have it end; told again, hurry."""
-        self._leaving = True
+    def switch(self, serving: Serving) -> asyncio.Future[str | None]:
+        """Done when it serves this, or has ended."""
+        done = self._expect(Switched, serving.number)
+        if self._channel is None:
+            self._settle(Switched, serving.number, None)
+        else:
+            if self._newest < serving.number:
+                # It began with the former document after the others had prepared this one.
+                self._newest = serving.number
+                self._channel.send(Prepare(serving.number, serving.document))
+            self.generation = serving.generation
+            self._channel.send(Switch(serving.number))
+        return done
+
+    async def borrow(self) -> socket.socket:
+        """A copy of the socket that it listens on; the caller's to close. Raises OSError.
+
+        Nobody else holds one, so that the kernel gives no connection to a worker that has died.
+        """
         if self._channel is not None:
-            self._channel.send(Leave(patient))
+            self._channel.send(Lend())
+        loop = asyncio.get_running_loop()
+        readable = asyncio.Event()
+        fd = self._hand.fileno()
+        loop.add_reader(fd, readable.set)
+        try:
+            async with asyncio.timeout(_LEND_WITHIN_S):
+                await readable.wait()
+            _, fds, _, _ = socket.recv_fds(self._hand, 1, 1)
+        finally:
+            loop.remove_reader(fd)
+        if not fds:
+            raise ConnectionError("it has ended")
+        return socket.socket(fileno=fds[0])
+
+    def leave(self, *, patient: bool, succeeded: bool = False) -> None:
+        """Have it end; told again, hurry. succeeded: another accepts in its place."""
+        self.leaving = True
+        if self._channel is not None:
+            self._channel.send(Leave(patient, succeeded))
+
+    def show_stacks(self) -> None:
+        """Have it write to standard error where it is."""
+        if self.code is None:
+            os.kill(self.pid, STACKS)
 
     def kill(self) -> None:
         # Not by `Popen`, which would take the exit status from `_reap`.
@@ -122,8 +229,13 @@ class Worker:
             self._answer.set_result(None)
             self._answer = None
 
-    def _adopted(self, number: int, failure: str | None) -> None:
-        done = self._adopting.pop(number, None)
+    def _expect(self, kind: type[News], number: int) -> asyncio.Future[str | None]:
+        done: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        self._answers[kind, number] = done
+        return done
+
+    def _settle(self, kind: type[News], number: int, failure: str | None) -> None:
+        done = self._answers.pop((kind, number), None)
         if done is not None:
             done.set_result(failure)
 

@@ -131,6 +131,19 @@ class MemoryCounters:
             cell = self._cells[key] = _Cell(_RESTORED)
             cell.state = (spent, 0, until)
 
+    def seed(self, balances: Mapping[str, tuple[int, int]]) -> None:
+        """As the port says."""
+        self._resolved.clear()
+        for key, (spent, until) in balances.items():
+            cell = self._cells.get(key)
+            state = cell.flush() if cell is not None else ()
+            if cell is None or not state:
+                cell = self._cells[key] = _Cell(_RESTORED)
+                cell.state = (spent, 0, until)
+            elif state[0] < spent:
+                cell.state = (spent, *state[1:])
+                cell.free = 0
+
     def balance(self, key: str) -> tuple[int, int]:
         state = self._state(key)
         return (state[0], state[1]) if state else (0, 0)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,21 +23,18 @@ from pathlib import Path
 
 from msgspec import DecodeError, Struct
 from msgspec.msgpack import Decoder
-from msgspec.structs import astuple
 
 from llmgw.core.record import Opened, Progress, Settled
-from llmgw.stores.frames import CHUNK_BYTES, Seal, split, tamed
+from llmgw.stores.frames import CHUNK_BYTES, Seal, split
 from llmgw.stores.journal import SUFFIX
 from llmgw.stores.recover import recover as recover_lost
-from llmgw.stores.sqlite import connect, database_path, upsert_usage
+from llmgw.stores.sink import open_sink
 
 INTERVAL_S = 0.25
 _TRANSACTION_BYTES = 1 << 20
 _LONGEST_BACKOFF_S = 5.0
 _WAIT_FOR_LOCK_S = 3.0
 _HALF_MADE_S = 300.0
-_BATCHES = tuple((rows, upsert_usage(rows)) for rows in (64, 8, 1))
-_FULL_COMMIT = "UPDATE meta SET value = value WHERE name = 'keys_changed_seq'"
 
 
 class _OpenedHead(Struct, frozen=True, array_like=True, gc=False, tag=1):
@@ -113,13 +109,11 @@ class Drainer:
     ) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._directory = directory
-        self._database = database_path(url)
-        self._durable = durability == "full"
+        self._sink = open_sink(url, durable=durability == "full")
         self._recover = recover
         self._interval_s = interval_s
         self._deleting = deleting
         self._lock: int | None = None
-        self._connection: sqlite3.Connection | None = None
         self._readings: dict[str, _Reading] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="llmgw-drain")
         self._task: asyncio.Task[None] | None = None
@@ -184,7 +178,9 @@ class Drainer:
             self.errors += 1
             self.failures = min(self.failures + 1, 8)
             self.last_error = error
-            self._drop_connection()
+            self._sink.close()
+            # A server that came back may have lost what it had acknowledged; reading twice is harmless.
+            self._readings.clear()
             self._measure()
             return False
         self.failures = 0
@@ -220,7 +216,7 @@ class Drainer:
 
     def release(self) -> None:
         """Close the connection and give up the lock."""
-        self._drop_connection()
+        self._sink.close()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -234,6 +230,7 @@ class Drainer:
                 os.close(fd)
                 return False
             self._lock = fd
+            self._sink.alone = True
             self._sweep()
         return True
 
@@ -265,29 +262,24 @@ class Drainer:
             start = reading.offset
             if reading.path.stat().st_size <= start:
                 return
-            with _Transaction(self._database_connection()) as connection:
-                while reading.offset - start < _TRANSACTION_BYTES:
-                    before = reading.offset
-                    settled = reading.take(final=final)
-                    if settled:
-                        self._insert(connection, settled)
-                        self._entry_bytes += (
-                            (reading.offset - before) / len(settled) - self._entry_bytes
-                        ) / 8
-                    if reading.offset == before:
-                        return
-
-    def _insert(self, connection: sqlite3.Connection, settled: list[Settled]) -> None:
-        try:
-            _insert(connection, settled)
-        except OverflowError:
-            # An upstream claimed more tokens than an integer of the database holds.
-            _insert(connection, [tamed(entry) for entry in settled])
-        self.loaded += len(settled)
+            found: list[Settled] = []
+            while reading.offset - start < _TRANSACTION_BYTES:
+                before = reading.offset
+                settled = reading.take(final=final)
+                if settled:
+                    found += settled
+                    self._entry_bytes += ((reading.offset - before) / len(settled) - self._entry_bytes) / 8
+                ended = reading.offset == before
+                if ended:
+                    break
+            if found:
+                self._sink.load(found)
+                self.loaded += len(found)
+            if ended:
+                return
 
     def _finish(self, reading: _Reading, *, carried: bool) -> None:
         """Account for what was left open, make sure of the commit, remove the segment."""
-        connection = self._database_connection()
         lost: list[Settled] = []
         if not carried:
             for request_id, payload in reading.opened.items():
@@ -297,16 +289,7 @@ class Drainer:
                     reading.damaged += 1
                 else:
                     lost.append(self._recover(opened, reading.progress.get(request_id, 0)))
-        # With synchronous=FULL a commit syncs the whole log, earlier transactions included.
-        connection.execute("PRAGMA synchronous=FULL")
-        try:
-            with _Transaction(connection):
-                if lost:
-                    _insert(connection, [tamed(entry) for entry in lost])
-                connection.execute(_FULL_COMMIT)
-        finally:
-            if not self._durable:
-                connection.execute("PRAGMA synchronous=NORMAL")
+        self._sink.load(lost, synced=True)
         self.lost += len(lost)
         self.damaged += reading.damaged
         if self._deleting is not None:
@@ -318,20 +301,6 @@ class Drainer:
             reading.path.unlink()
         self._readings.pop(reading.path.name, None)
 
-    def _database_connection(self) -> sqlite3.Connection:
-        if self._connection is None:
-            if not self._database.exists():
-                raise FileNotFoundError(f"no database at {self._database}")
-            self._connection = connect(
-                self._database, checkpoints=self._lock is not None, durable=self._durable
-            )
-        return self._connection
-
-    def _drop_connection(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
     def _measure(self) -> None:
         lag = 0
         for path in self._segments():
@@ -341,39 +310,6 @@ class Drainer:
             except FileNotFoundError:  # removed by another process
                 continue
         self.lag_bytes = max(0, lag)
-
-
-class _Transaction:
-    """Commits, or takes everything back."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def __enter__(self) -> sqlite3.Connection:
-        self._connection.execute("BEGIN IMMEDIATE")
-        return self._connection
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        try:
-            if error is None:
-                self._connection.execute("COMMIT")
-        finally:
-            # The database may have taken it back by itself, when its disk was full.
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-
-
-def _insert(connection: sqlite3.Connection, settled: list[Settled]) -> None:
-    at = 0
-    left = len(settled)
-    for rows, statement in _BATCHES:
-        while left >= rows:
-            values: list[object] = []
-            for entry in settled[at : at + rows]:
-                values += astuple(entry)
-            connection.execute(statement, values)
-            at += rows
-            left -= rows
 
 
 def _writer_died(path: Path) -> bool:

@@ -3,10 +3,11 @@
 In a thread it did: every statement gave the interpreter's lock up and waited to get it back,
 which cost the road a quarter of its speed and its slowest requests 17 ms.
 
-`python -m llmgw.stores.drain_process DIRECTORY URL DURABILITY` drains until its standard input
-ends. That is when the gateway closes it, or when the gateway dies: then what is left is loaded,
-requests that were under way become `lost`, and the process ends. Signals meant for the
-gateway's whole group are left to the gateway.
+`python -m llmgw.stores.drain_process DIRECTORY DURABILITY` reads the database's URL from its
+standard input, because everybody can read a command line, and drains until that input ends. That
+is when the gateway closes it, or when the gateway dies: then what is left is loaded, requests
+that were under way become `lost`, and the process ends. Signals meant for the gateway's whole
+group are left to the gateway.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from llmgw.core.errors import GatewayError
 from llmgw.stores.drain import INTERVAL_S, Drainer
 from llmgw.stores.journal import SUFFIX
 
@@ -38,7 +40,8 @@ class DrainProcess:
 
     def __init__(self, directory: Path, url: str, durability: str, trouble: Callable[[int], None]) -> None:
         self._directory = directory
-        self._command = [sys.executable, "-m", __name__, str(directory), url, durability]
+        self._command = [sys.executable, "-m", __name__, str(directory), durability]
+        self._url = url
         self._trouble = trouble
         self._process: subprocess.Popen[bytes] | None = None
         self.restarts = 0
@@ -48,6 +51,9 @@ class DrainProcess:
         self._process = subprocess.Popen(  # noqa: S603 - our own module
             self._command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
         )
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{self._url}\n".encode())
+        self._process.stdin.flush()
 
     async def watch(self) -> None:
         """Start it again whenever it has ended."""
@@ -94,7 +100,7 @@ def run(directory: Path, url: str, durability: str) -> None:
     told: str | None = None
     while not _ended(INTERVAL_S * 2 ** min(drainer.failures, 4)):
         drainer.attempt()
-        problem = str(drainer.last_error) if drainer.last_error is not None else None
+        problem = _problem(drainer.last_error)
         if problem != told:
             told = problem
             sys.stderr.write(f"drain: {problem or 'the database answers again'}\n")
@@ -102,6 +108,21 @@ def run(directory: Path, url: str, durability: str) -> None:
     while not drainer.attempt() and time.monotonic() < end:
         time.sleep(INTERVAL_S)
     drainer.release()
+
+
+def _problem(error: Exception | None) -> str | None:
+    """What is the matter, in one line; None while nothing is."""
+    if isinstance(error, GatewayError) and error.detail:
+        return f"{error.message}: {error.detail}"
+    return None if error is None else str(error)
+
+
+def _url() -> str:
+    """The first line of standard input, and no byte more: `_ended` waits for what follows."""
+    line = bytearray()
+    while (byte := os.read(0, 1)) not in (b"", b"\n"):
+        line += byte
+    return line.decode()
 
 
 def _ended(within_s: float) -> bool:
@@ -115,4 +136,4 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # On a busy core the road goes first: journals can wait.
     os.nice(_NICENESS)
-    run(Path(sys.argv[1]), sys.argv[2], sys.argv[3])
+    run(Path(sys.argv[1]), _url(), sys.argv[2])

@@ -201,6 +201,26 @@ class HostCounters:
         finally:
             self._file_lock.free()
 
+    def seed(self, balances: Mapping[str, tuple[int, int]]) -> None:
+        """As the port says. Raises Unavailable when there is no room for them."""
+        self._insist()
+        try:
+            now = self._steady()
+            for key, (spent, until) in balances.items():
+                slot = self._file.find(key)
+                state = () if slot is None else slot.read(self._map, slot.at)
+                if slot is None or not state:
+                    slot = slot or self._file.add(key, _RESTORED, now)
+                    if slot is None:
+                        raise Unavailable(
+                            f"no room for {len(balances)} balances among {self.capacity} counters"
+                        )
+                    self._file.write(slot, 0, (spent, 0, until))
+                elif state[0] < spent:
+                    self._file.write(slot, 0, (spent, *state[1:]))
+        finally:
+            self._file_lock.free()
+
     def balance(self, key: str) -> tuple[int, int]:
         state = self._state(key)
         return (state[0], state[1]) if state else (0, 0)

@@ -47,7 +47,8 @@ from llmgw.stores.host_grants import Grants, table_size
 SLOTS = 65_536
 GRANTS = 4_096
 """Requests under way in one worker."""
-WORKERS = 64
+WORKERS = 65
+"""As many as a configuration may ask for, and one that follows another."""
 WINDOW = 64
 
 _ALGORITHM_OF = (None, FIXED_WINDOW, SLIDING_WINDOW, TOKEN_BUCKET, CONCURRENCY, BALANCE)

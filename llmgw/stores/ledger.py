@@ -1,33 +1,40 @@
 """What the usage records add up to, for balances.
 
-Plain sqlite3, because a gateway with quotas reads this before it admits anybody and SQLAlchemy
-takes a third of a second to load.
+Of SQLite by plain sqlite3, because a gateway with quotas reads this before it admits anybody and
+SQLAlchemy takes a third of a second to load.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from llmgw.core.errors import Unavailable
 from llmgw.stores.drain import Drainer
 from llmgw.stores.sqlite import connect, database_path
+from llmgw.stores.urls import is_postgres
+
+if TYPE_CHECKING:
+    from sqlalchemy import Executable
 
 _SUMS = """
-    SELECT tenant, "user", key_id, model, count(*), coalesce(sum(input_tokens), 0),
-        coalesce(sum(output_tokens), 0), coalesce(sum(cost_nano_usd), 0)
-    FROM usage WHERE at_ns >= ? AND at_ns < ? GROUP BY tenant, "user", key_id, model
+    SELECT tenant, "user", key_id, model, count(*), sum(input_tokens), sum(output_tokens), sum(cost_nano_usd)
+    FROM usage WHERE at_ns >= :since_ns AND at_ns < :until_ns GROUP BY tenant, "user", key_id, model
 """
 _ONE = """
-    SELECT tenant, "user", key_id, model, 1, input_tokens, output_tokens, coalesce(cost_nano_usd, 0)
-    FROM usage WHERE request_id = ?
+    SELECT tenant, "user", key_id, model, 1, input_tokens, output_tokens, cost_nano_usd
+    FROM usage WHERE request_id = :request_id
 """
-_CALLERS = 'SELECT DISTINCT tenant, "user", key_id FROM usage WHERE at_ns >= ?'
+_CALLERS = 'SELECT DISTINCT tenant, "user", key_id FROM usage WHERE at_ns >= :since_ns'
+_CALLER = ("tenant", "user", "key", "model")
+_COUNTED = ("requests", "input_tokens", "output_tokens", "cost_nano_usd")
 _LOCK_WAIT_S = 10.0
 _LOOK_S = 0.05
+_SUMS_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +86,46 @@ class Ledger:
 
     def callers(self, since_ns: int) -> list[tuple[str, str | None, str | None]]:
         """Tenant, user and key of everybody who left a record since."""
-        with closing(connect(database_path(self._url), checkpoints=False)) as connection:
-            return list(connection.execute(_CALLERS, (since_ns,)))
+        return [(row[0], row[1], row[2]) for row in self._rows(_CALLERS, since_ns=since_ns)]
 
     def record(self, request_id: str) -> LedgerRow | None:
         """One request's own sums; None when it left no record."""
-        with closing(connect(database_path(self._url), checkpoints=False)) as connection:
-            row = connection.execute(_ONE, (request_id,)).fetchone()
-        return None if row is None else LedgerRow(*row)
+        for row in self._rows(_ONE, request_id=request_id):
+            return _ledger_row(row)
+        return None
 
     def sums(self, since_ns: int, until_ns: int) -> Iterator[LedgerRow]:
         """By tenant, user, key and model. since_ns is part of the span, until_ns is not."""
+        if is_postgres(self._url):
+            from llmgw.stores.sums import COUNTS, usage_sums
+
+            query = usage_sums(_CALLER, since_ns, until_ns, hours=True)
+            for row in self._rows_of_postgres(query, {}):
+                sums = dict(zip(COUNTS, row[len(_CALLER) :], strict=True))
+                yield _ledger_row([*row[: len(_CALLER)], *(sums[name] for name in _COUNTED)])
+            return
+        yield from map(_ledger_row, self._rows(_SUMS, since_ns=since_ns, until_ns=until_ns))
+
+    def _rows(self, statement: str, **values: int | str) -> Iterable[Sequence[Any]]:
+        if is_postgres(self._url):
+            from sqlalchemy import text
+
+            return self._rows_of_postgres(text(statement), values)
         with closing(connect(database_path(self._url), checkpoints=False)) as connection:
-            for row in connection.execute(_SUMS, (since_ns, until_ns)):
-                yield LedgerRow(*row)
+            return connection.execute(statement, values).fetchall()
+
+    def _rows_of_postgres(
+        self, statement: Executable, values: Mapping[str, int | str]
+    ) -> Iterable[Sequence[Any]]:
+        from llmgw.stores.postgres import PostgresDatabase
+
+        database = PostgresDatabase(self._url, _SUMS_S)
+        try:
+            return database.read(lambda connection: connection.execute(statement, values).all())
+        finally:
+            database.dispose()
+
+
+def _ledger_row(row: Sequence[Any]) -> LedgerRow:  # Any: texts, integers, and PostgreSQL's decimals
+    tenant, user, key_id, model, *sums = row
+    return LedgerRow(tenant, user, key_id, model, *(int(value or 0) for value in sums))

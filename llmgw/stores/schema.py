@@ -1,12 +1,13 @@
 """The tables, for SQLAlchemy. Only commands and the admin API load this module.
 
 `seq` numbers usage records as they arrive, which is what following them needs: their times may
-come out of order. Alembic's scripts build the same tables; a test compares the two.
+come out of order. Alembic's scripts build the same tables; a test compares the two. On PostgreSQL
+`usage` is kept by day and `usage_hours` beside it, as the first script says.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, Numeric, Table, Text
 
 metadata = MetaData()
 
@@ -80,6 +81,29 @@ meta = Table(
     Column("name", Text, primary_key=True),
     Column("value", BigInteger, nullable=False),
 )
+
+usage_hours = Table(
+    "usage_hours",
+    MetaData(),
+    *[
+        Column(name, BigInteger if name == "hour" else Text, primary_key=True)
+        for name in ("hour", "tenant", "user", "key_id", "model", "provider", "endpoint", "outcome")
+    ],
+    *[
+        Column(name, Numeric, nullable=False)
+        for name in (
+            "requests",
+            "unpriced_requests",
+            "input_tokens",
+            "cached_tokens",
+            "cache_write_tokens",
+            "output_tokens",
+            "reasoning_tokens",
+            "cost_nano_usd",
+        )
+    ],
+)
+"""Sums of `usage`, kept by triggers: PostgreSQL's alone. hour: since the epoch; absent names are empty."""
 
 KEYS_CHANGED_SEQ = "keys_changed_seq"
 """The row of `meta` that counts changes of `keys`."""

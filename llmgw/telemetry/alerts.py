@@ -45,7 +45,7 @@ class Alerts:
 
     store: stays the caller's to close, after this one.
     webhook: an http or https URL, None to only write lines. Its host alone is ever logged, since
-        services keep the secret in the path.
+        services keep the secret in the path. May be set: the next try goes there.
     delivered, failed: alerts that the webhook took, and that could not be told or delivered at any try.
     dropped: alerts not told, or not delivered, because too many waited or the process stopped.
     """
@@ -66,7 +66,7 @@ class Alerts:
         self.dropped = 0
         self._store = store
         self._events = events
-        self._webhook = webhook
+        self.webhook = webhook
         self._now = now
         self._sleep = sleep
         self._timeout_s = timeout_s
@@ -136,7 +136,7 @@ class Alerts:
     async def _tell(self, alert: Alert) -> None:
         if await self._is_first(alert):
             self._events.log_event("warning", "budget_alert", **_fields(alert))
-            if self._webhook is not None:
+            if self.webhook is not None:
                 if not self._undelivered.full():
                     self._undelivered.put_nowait(alert)
                     return
@@ -153,6 +153,10 @@ class Alerts:
             return True
 
     async def _deliver(self, alert: Alert) -> None:
+        if self.webhook is None:
+            self._drop(alert, "the webhook was removed")
+            self._open.pop(_pair(alert), None)
+            return
         body = render_alert(alert)
         trouble: str | None = None
         for pause_s in (0.0, *PAUSES_S):
@@ -167,7 +171,7 @@ class Alerts:
             self._events.log_event(
                 "error",
                 "alert_webhook_failed",
-                webhook=_origin(self._webhook or ""),
+                webhook=_origin(self.webhook or ""),
                 error=trouble,
                 tries=1 + len(PAUSES_S),
                 **_fields(alert),
@@ -181,7 +185,7 @@ class Alerts:
                 self._client = await asyncio.to_thread(_open_client)
             async with (
                 asyncio.timeout(self._timeout_s),
-                self._client.stream("POST", self._webhook or "", content=body, headers=_HEADERS) as answer,
+                self._client.stream("POST", self.webhook or "", content=body, headers=_HEADERS) as answer,
             ):
                 return None if answer.is_success else f"status {answer.status_code}"
         except TimeoutError:

@@ -130,6 +130,16 @@ class Gauge:
     read: Callable[[], float]
 
 
+@dataclass(frozen=True, slots=True)
+class LabelledGauge:
+    """Numbers somebody else knows, by the values of their labels. `read`: as `Gauge` has it."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...]
+    read: Callable[[], Iterable[tuple[tuple[str, ...], float]]]
+
+
 class NullMeter:
     """Counts nothing."""
 
@@ -147,6 +157,7 @@ class PrometheusMeter:
         self.version = version
         self.in_flight = 0
         self.gauges: dict[str, Gauge] = {}
+        self.labelled: dict[str, LabelledGauge] = {}
         self.seconds: dict[tuple[str, ...], Histogram] = {}
         self.first_byte: dict[tuple[str, ...], Histogram] = {}
         self.overhead: dict[str, Histogram] = {}
@@ -170,6 +181,16 @@ class PrometheusMeter:
     def gauge(self, name: str, help: str, read: Callable[[], float]) -> None:
         """Show a number under `name` at each scrape; the same name again replaces it."""
         self.gauges[name] = Gauge(name, help, read)
+
+    def labelled_gauge(
+        self,
+        name: str,
+        help: str,
+        labels: tuple[str, ...],
+        read: Callable[[], Iterable[tuple[tuple[str, ...], float]]],
+    ) -> None:
+        """Show numbers under `name` at each scrape; only the process that is scraped should know them."""
+        self.labelled[name] = LabelledGauge(name, help, labels, read)
 
     def started(self) -> None:
         """A request entered."""

@@ -132,6 +132,11 @@ class MeterCollector(Collector):
         )
         for gauge, value in meter.read_gauges():
             yield GaugeMetricFamily(gauge.name, gauge.help, value=value)
+        for labelled in list(meter.labelled.values()):
+            family = GaugeMetricFamily(labelled.name, labelled.help, labels=labelled.labels)
+            for values, number in labelled.read():
+                family.add_metric(values, number)
+            yield family
 
 
 def _requests(slots: list[Slot]) -> Metric:

@@ -78,6 +78,15 @@ def quote(provider_kind: str, vendor: str | None, base_url: str | None, model: s
     return Quote(prices, since.timestamp(), until.timestamp())
 
 
+def context_window(provider_kind: str, vendor: str | None, base_url: str | None, model: str) -> int | None:
+    """The tokens that fit into an upstream model, None where the table does not say."""
+    provider = _find_provider(provider_kind, vendor, base_url)
+    if provider is None or len(model) > MAX_MODEL_NAME:
+        return None
+    info = provider.find_model(model, all_providers=_providers())
+    return info.context_window if info is not None else None
+
+
 def _table() -> str:
     from genai_prices import __version__
 

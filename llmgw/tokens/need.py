@@ -15,8 +15,10 @@ _CAPS = {
     Operation.RESPONSES: ("max_output_tokens",),
 }
 """Members that cap the answer, by operation; where there are two, the newer name first."""
+NESTED_CAPS = {"ollama": ("options", "num_predict"), "gemini": ("generationConfig", "maxOutputTokens")}
+"""Of the dialects that cap the answer inside another member: that member, and the cap's name."""
 _CHOICES = ("n", "best_of")
-_SILENT = frozenset({Operation.EMBEDDINGS, Operation.MODERATION})
+_SILENT = frozenset({Operation.EMBEDDINGS, Operation.MODERATION, Operation.RERANK})
 """Operations that answer with no tokens."""
 _FORM_INPUT_TOKENS = 256
 """Of a form: its text is a short prompt, and files are not billed by their bytes."""
@@ -79,6 +81,9 @@ def _need(ex: Exchange) -> Need:
     tokens = estimate_request(ex.body)
     if operation in _SILENT:
         return Need(tokens, 0, 1, True)
+    nested = NESTED_CAPS.get(ex.endpoint.dialect)
+    if nested is not None:
+        return Need(tokens, _inside(ex, *nested), 1)
     stated = next((cap for name in _CAPS.get(operation, ()) if (cap := _whole(ex, name)) is not None), None)
     choices = max((_whole(ex, name) or 1 for name in _CHOICES), default=1)
     return Need(tokens, stated, max(1, choices))
@@ -86,13 +91,26 @@ def _need(ex: Exchange) -> Need:
 
 def _whole(ex: Exchange, name: str) -> int | None:
     """A member that is a whole number of at least 0; what is none is for the provider to refuse."""
+    return _cap(_value(ex, name))
+
+
+def _inside(ex: Exchange, outer: str, inner: str) -> int | None:
+    """The same for a member of an object."""
+    value = _value(ex, outer)
+    return _cap(value.get(inner)) if isinstance(value, dict) else None
+
+
+def _value(ex: Exchange, name: str) -> object:
     assert ex.envelope is not None
     if name not in ex.envelope.members:
         return None
     try:
-        value = ex.envelope.value(name)
+        return ex.envelope.value(name)
     except EnvelopeError:
         return None
+
+
+def _cap(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         return None
     return min(value, _ABSURD)

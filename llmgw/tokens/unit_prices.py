@@ -20,7 +20,10 @@ _CLASSES = ("input", "cached_input", "cache_write", "output", "reasoning", "per_
 
 
 class TokenCounts(Protocol):
-    """Inclusive counts: input holds cached and cache write, output holds reasoning."""
+    """Inclusive counts: input holds cached and cache write, output holds reasoning.
+
+    searches: requests that one was billed as, 0 where it is billed by its tokens.
+    """
 
     @property
     def input_tokens(self) -> int: ...
@@ -32,6 +35,8 @@ class TokenCounts(Protocol):
     def output_tokens(self) -> int: ...
     @property
     def reasoning_tokens(self) -> int: ...
+    @property
+    def searches(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +134,15 @@ def cost_nano_usd(prices: UnitPrices, usage: TokenCounts) -> int | None:
     if prices.tiers:
         prices = prices.for_input(usage.input_tokens)
     if not (usage.cached_tokens or usage.cache_write_tokens or usage.reasoning_tokens or prices.per_request):
+        if usage.searches:
+            return None
         return _plain_cost(prices, usage.input_tokens, usage.output_tokens)
     cached = max(0, usage.cached_tokens)
     written = max(0, usage.cache_write_tokens)
     fresh = max(0, usage.input_tokens - cached - written)
     reasoning = max(0, usage.reasoning_tokens)
     answer = max(0, usage.output_tokens - reasoning)
-    total = prices.per_request * _MILLION
+    total = prices.per_request * max(1, usage.searches) * _MILLION
     for count, own, whole in (
         (fresh, prices.input, None),
         (cached, prices.cached_input, prices.input),

@@ -102,6 +102,17 @@ def _split(held: bytearray, begin: int) -> tuple[list[bytes], int]:
     return events, at
 
 
+def whole_events(held: bytearray, data: bytes) -> bytes:
+    """The events that `held` and `data` have whole, as they came; what remains is in `held` then."""
+    held += data
+    end = max(held.rfind(b"\n\n") + 2, held.rfind(b"\n\r\n") + 3, held.rfind(b"\r\r") + 2)
+    if end <= 2:
+        return b""
+    events = bytes(held[:end])
+    del held[:end]
+    return events
+
+
 def event_data(raw: bytes) -> bytes | None:
     """The data of an event, its lines joined by LF; None when the event has no data."""
     if raw.startswith(b"data:"):

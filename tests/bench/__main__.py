@@ -16,8 +16,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.bench import dialects, estimates
+from tests.bench import dialects, door, estimates, outage, reloads, restarts
 from tests.bench.figures import Figure, render_object, render_table
+from tests.bench.findings import render_findings
 from tests.bench.machine import describe, is_in_memory
 from tests.bench.scenarios import SCENARIOS
 from tests.bench.stage import Bench
@@ -26,7 +27,13 @@ from tests.bench.subject import Gateway, Nginx, Subject, knows_limits
 ROOT = Path(__file__).resolve().parents[2]
 ESTIMATES = "estimates"
 DIALECTS = "dialects"
-ALONE = ([ESTIMATES], [DIALECTS])
+RELOADS = "reloads"
+RESTARTS = "restarts"
+DOOR = "door"
+OUTAGE = "outage"
+DOOR_S = 25.0
+"""Of traffic, without and with those who hold sockets: longer than a socket is let live."""
+ALONE = ([ESTIMATES], [DIALECTS], [RELOADS], [RESTARTS], [DOOR], [OUTAGE])
 
 
 def parse_options() -> argparse.Namespace:
@@ -35,7 +42,7 @@ def parse_options() -> argparse.Namespace:
         "scenarios",
         nargs="*",
         metavar="scenario",
-        help=f"of {', '.join(SCENARIOS)} (all); or {ESTIMATES} or {DIALECTS}, alone",
+        help=f"of {', '.join(SCENARIOS)} (all); or one of {', '.join(one for (one,) in ALONE)}, alone",
     )
     parser.add_argument("--subject", choices=("llmgw", "nginx"), default="llmgw", help="nginx: try the bench")
     parser.add_argument(
@@ -49,6 +56,12 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--streams", type=int, nargs="+", default=[50, 100, 200])
     parser.add_argument("--tick-ms", type=float, default=0.0, help="send events in bursts of a shared tick")
     parser.add_argument("--held", type=int, default=5000)
+    parser.add_argument("--edits", type=int, default=500, help="of the configuration, one each 0.6 s")
+    parser.add_argument("--rolls", type=int, default=50, help="rolling restarts")
+    parser.add_argument("--outage", type=float, default=60.0, help="seconds that the upstream fails for")
+    parser.add_argument(
+        "--workers", type=int, nargs="+", default=[1, 4], help="of the gateway, for reloads and outage"
+    )
     parser.add_argument("--proxy-cpu", type=int, default=0)
     parser.add_argument("--load-cpu", type=int, default=1)
     parser.add_argument("--dir", type=Path, help="where to keep files meanwhile; a disk, not a tmpfs")
@@ -62,6 +75,8 @@ def parse_options() -> argparse.Namespace:
         parser.error("--rounds is 1 to 50, --seconds 1 to 60")
     if max(options.streams) > 1000 or not 1 <= options.held <= 8000:
         parser.error("--streams is up to 1000, --held up to 8000")
+    if not 1 <= options.edits <= 1000 or not 1 <= options.rolls <= 100:
+        parser.error("--edits is 1 to 1000, --rolls 1 to 100")
     if not {options.proxy_cpu, options.load_cpu} <= os.sched_getaffinity(0):
         parser.error("--proxy-cpu and --load-cpu name cores this process may not use")
     return options
@@ -73,6 +88,8 @@ def main() -> int:
         return compare_estimates()
     if options.scenarios == [DIALECTS]:
         return measure_dialects()
+    if options.scenarios in ([RELOADS], [RESTARTS], [DOOR], [OUTAGE]):
+        return measure_changes(options)
     console = Console(stderr=True, highlight=False)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     os.sched_setaffinity(0, {options.load_cpu})
@@ -146,6 +163,29 @@ def measure_dialects() -> int:
     wide = Console() if sys.stdout.isatty() else Console(width=132)
     wide.print(dialects.render(results, dialects.passed_on_us()))
     return 0 if dialects.passed(results) else 1
+
+
+def measure_changes(options: argparse.Namespace) -> int:
+    """Print what reloads, restarts or an attack do to traffic; needs no nginx and no wrk."""
+    console = Console(stderr=True, highlight=False)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    os.sched_setaffinity(0, {options.load_cpu})
+
+    def say(text: str) -> None:
+        console.print(text)
+
+    with tempfile.TemporaryDirectory(prefix="llmgw-bench-", dir=options.dir) as work:
+        if options.scenarios == [RELOADS]:
+            found = reloads.measure(Path(work), options.edits, options.workers, options.proxy_cpu, say)
+        elif options.scenarios == [DOOR]:
+            found = door.measure(Path(work), DOOR_S, options.proxy_cpu, options.load_cpu, say)
+        elif options.scenarios == [OUTAGE]:
+            found = outage.measure(Path(work), options.outage, options.workers, options.proxy_cpu, say)
+        else:
+            found = restarts.measure(Path(work), options.rolls, options.proxy_cpu, say)
+    wide = Console() if sys.stdout.isatty() else Console(width=160)
+    wide.print(render_findings(found))
+    return 1 if any(one.met is False for one in found) else 0
 
 
 class _Kept:

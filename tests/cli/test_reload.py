@@ -36,7 +36,7 @@ def test_diff_with_the_last_good(llmgw: Callable[..., Any], tmp_path: Path) -> N
     assert llmgw("config", "diff").code == 1
 
     (tmp_path / ".llmgw").mkdir()
-    LastGood(tmp_path / ".llmgw").write(load_document(tmp_path / "llmgw.yaml", {}), {})
+    LastGood(tmp_path / ".llmgw").write(load_document(tmp_path / "llmgw.yaml", {}))
     assert "nothing changes" in llmgw("config", "diff").out
     assert json.loads(llmgw("config", "diff", "--format", "json").out) == []
 

@@ -40,23 +40,103 @@ def test_added_and_removed_things_are_told_whole() -> None:
     text = text.replace("[a/y]", "[{provider: a, model: y}]")
 
     assert found(text) == {
-        "models.n": ("added", "model n"),
+        "models.n": ("added", "model n, tenants acme, core"),
         "tenants.core": ("added", "tenant core"),
         "tenants.bolt": ("removed", "tenant bolt"),
     }
 
 
-def test_a_target_inside_a_model() -> None:
-    assert found(BASE.replace("model: x", "model: z")) == {
-        "models.m.targets[0].model": ("changed", "model m")
+def test_a_target_is_known_by_what_it_calls() -> None:
+    """So one that is put before another does not change that one."""
+    text = BASE.replace(
+        "[{provider: a, model: x}]", "[{provider: b, model: z}, {provider: a, model: x, weight: 2}]"
+    )
+
+    assert found(text) == {
+        "models.m.targets.b/z": ("added", "model m, every tenant"),
+        "models.m.targets.a/x.weight": ("changed", "model m, every tenant"),
+    }
+
+
+ROUTES = (
+    BASE
+    + """
+routes:
+  - {name: one, match: {user: alice}, model: m}
+  - {name: two, match: {tenant: bolt}, targets: [{provider: a, model: y}]}
+"""
+)
+
+
+def between(before: str, after: str) -> dict[str, tuple[str, str]]:
+    return {change.path: (change.kind, change.affects) for change in changes(shown(before), shown(after))}
+
+
+def test_routes_are_known_by_their_names() -> None:
+    more = ROUTES.replace("routes:\n", "routes:\n  - {name: zero, match: {host: a.test}, model: m}\n")
+
+    assert between(ROUTES, more) == {"routes.zero": ("added", "route zero, every tenant")}
+    assert between(ROUTES, ROUTES.replace("{tenant: bolt}", "{tenant: acme}")) == {
+        "routes.two.match.tenant": ("changed", "route two, every tenant")
+    }
+
+
+def test_routes_in_another_order_are_told_as_such() -> None:
+    """The first that matches wins."""
+    first, second = [line + "\n" for line in ROUTES.splitlines() if line.startswith("  - ")]
+    swapped = ROUTES.replace(first + second, second + first)
+
+    (change,) = changes(shown(ROUTES), shown(swapped))
+
+    assert (change.kind, change.path) == ("moved", "routes")
+    assert (change.before, change.after) == (["one", "two"], ["two", "one"])
+    assert change.affects == "everybody"
+
+
+def test_a_provider_concerns_those_who_come_to_it_by_a_model_or_a_route() -> None:
+    assert between(ROUTES, ROUTES.replace("a: {kind: echo}", "a: {kind: echo, first_token: 5ms}")) == {
+        "providers.a.first_token": ("changed", "model m, route two, every tenant")
+    }
+    assert between(ROUTES, ROUTES.replace("env:B", "env:C")) == {
+        "providers.b.api_key": ("changed", "nobody: no model or route of a tenant calls b")
+    }
+    alone = BASE.replace("bolt: {}", "bolt: {deny_models: ['*']}")
+    assert between(alone, alone.replace("a: {kind: echo}", "a: {kind: echo, first_token: 5ms}")) == {
+        "providers.a.first_token": ("changed", "model m, tenant acme")
+    }
+
+
+def test_a_shared_limit_leaves_those_alone_who_have_their_own() -> None:
+    text = BASE.replace("bolt: {}", "bolt: {}\n  core: {limits: {per_tenant: {requests: 5}}}")
+
+    changed = between(text, text.replace("requests: 100", "requests: 200"))
+
+    (who,) = {affects for _, affects in changed.values()}
+    assert who == "every tenant but core with its own"
+
+
+def test_quotas_are_known_by_what_they_count() -> None:
+    text = BASE + "quotas:\n  - {per: tenant, tokens: 5, window: day}\n"
+    more = text.replace("quotas:\n", "quotas:\n  - {per: user, requests: 9, window: day}\n")
+
+    assert between(text, more) == {"quotas.user-requests-day": ("added", "every user that it is for")}
+    assert list(between(text, text.replace("tokens: 5", "tokens: 6"))) == ["quotas.tenant-tokens-day.tokens"]
+
+
+def test_what_needs_a_restart_and_what_concerns_no_request() -> None:
+    assert between(BASE, BASE + "server: {lame_duck: 9s}\nlogging: {level: debug}\n") == {
+        "server.lame_duck": (
+            "changed",
+            "nobody until a restart: a reload that changes this is refused whole",
+        ),
+        "logging.level": ("changed", "no request, but what is logged"),
     }
 
 
 def test_a_limit_that_is_for_everybody() -> None:
-    changed = found(BASE.replace("requests: 100", "requests: 200"))
+    changed = between(BASE, BASE.replace("per_tenant: {", "global: {"))
 
-    assert list(changed.values()) == [("changed", "everybody")]
-    assert next(iter(changed)).startswith("limits.per_tenant")
+    assert {path.split(".")[1]: who for path, (_, who) in changed.items()}["global"] == "everybody"
 
 
 def test_a_limit_of_one_user() -> None:

@@ -32,7 +32,7 @@ def test_overrides() -> None:
     assert document.server.front_door.max_headers == 7
     assert document.server.front_door.connections_per_ip == 5
     assert [str(network) for network in document.server.trusted_proxies] == ["10.0.0.0/8"]
-    assert document.storage.url == "sqlite:////etc/llmgw/other.db"
+    assert document.storage.database == "sqlite:////etc/llmgw/other.db"
 
 
 def test_other_variables_are_left_alone() -> None:
@@ -60,7 +60,7 @@ def test_problems_name_the_variable(refusals: Callable[..., list[str]]) -> None:
             "LLMGW_SERVER__LISTN": "0.0.0.0:9",
             "LLMGW_SERVER__WORKERS": "many",
             "LLMGW_SERVER__TRUSTED_PROXIES": "[10.0.0.0/8",
-            "LLMGW_STORAGE__REDIS": "redis://x",
+            "LLMGW_STORAGE__REDIS": "http://x",
         },
     )
 
@@ -68,5 +68,6 @@ def test_problems_name_the_variable(refusals: Callable[..., list[str]]) -> None:
         'LLMGW_SERVER__LISTN server.listn: unknown key; did you mean "listen"?',
         "LLMGW_SERVER__TRUSTED_PROXIES server.trusted_proxies: must be a list",
         "LLMGW_SERVER__WORKERS server.workers: must be a whole number",
-        "LLMGW_STORAGE__REDIS storage.redis: not available in this version",
+        "LLMGW_STORAGE__REDIS storage.redis: must look like redis://cache:6379/0, rediss://, "
+        "redis+sentinel:// or redis+cluster://",
     ]

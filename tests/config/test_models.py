@@ -39,7 +39,12 @@ def test_several_targets_by_priority() -> None:
         ("strategy: weighted, targets: [{provider: e, model: x, weight: 0}]", "every target has weight 0"),
         ("timeouts: {connect: off}", 'timeouts.connect: "off" is not a duration'),
         ("timeouts: {total: 0s}", "must be more than zero"),
-        ("hedge: {after: 1s}", "models.m.hedge: not available in this version"),
+        ("hedge: {after: 0s}", 'models.m.hedge.after: "0s" must be more than zero'),
+        (
+            "mirror: {target: {provider: x, model: y}, share: 1%}",
+            'mirror.target.provider: no provider named "x"',
+        ),
+        ("mirror: {target: {provider: e, model: y}, share: 0%}", "mirror.share: must be more than 0%"),
         ("retry: {attempts: 0}", "models.m.retry.attempts"),
         ("fallbacks: [{model: other}]", 'models.m.fallbacks[0].model: no model named "other"'),
         ("fallbacks: [{model: m}]", 'falls back to "m", which leads back to "m"'),

@@ -22,6 +22,14 @@ def test_overrides() -> None:
     assert price.reasoning is None
 
 
+def test_a_price_of_requests() -> None:
+    text = TEXT.replace("cached: 0 USD/M", "request: 0.002 USD")
+    price = document_from_text(text).prices.overrides["e/some/model"]
+
+    assert price.request == 2_000_000
+    assert document_from_text(TEXT).prices.overrides["e/some/model"].request == 0
+
+
 def test_shown_as_written() -> None:
     shown = document_from_text(TEXT).prices.model_dump(mode="json", exclude_none=True)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from llmgw.config.load import document_from_text
-from llmgw.config.providers import AzureOpenAI, Bedrock, Ollama, OpenAI, OpenAICompatible, is_proxy_url
+from llmgw.config.providers import AzureOpenAI, Bedrock, Ollama, OpenAI, OpenAICompatible
 from llmgw.config.vendors import VENDORS
 
 Refusals = Callable[..., list[str]]
@@ -178,9 +178,18 @@ def test_every_vendor_loads(vendor: str) -> None:
             "api_key: is required for groq, usually ${env:GROQ_API_KEY}",
         ),
         ("kind: openai_compatible, vendor: grok, api_key: k", 'did you mean "groq"?'),
+        ("kind: vertex, location: global", "providers.x.project: is required"),
         (
-            "kind: vertex, api_key: k",
-            'providers.x.kind: kind "vertex" is not available in this version',
+            "kind: vertex, project: p, location: global",
+            "credentials: is required, or metadata_server: true or an access_token in its place",
+        ),
+        (
+            "kind: vertex, project: p, location: global, metadata_server: true, access_token: t",
+            "access_token: stands beside another source of tokens; keep one of them",
+        ),
+        (
+            "kind: vertex, project: p, location: global, access_token: t, base_url: 'http://10.0.0.1/v1'",
+            "base_url: 10.0.0.1 is not a public host",
         ),
         ("kind: opena, api_key: k", 'did you mean "openai"?'),
         ("kind: bedrock, access_key_id: a, secret_access_key: b", "providers.x.region: is required"),
@@ -274,18 +283,6 @@ def test_ollama_is_private_by_nature() -> None:
     assert (near.url, far.url) == ("http://127.0.0.1:11434", "http://10.0.0.7:11434")
     assert near.private_allowed
     assert far.api_key is None
-
-
-@pytest.mark.parametrize("url", ["http://p:3128", "http://u:p@proxy.internal:3128/", "http://[::1]:8080"])
-def test_proxy_urls(url: str) -> None:
-    assert is_proxy_url(url)
-
-
-@pytest.mark.parametrize(
-    "url", ["p:3128", "https://p", "http://", "http://p:0", "http://p/x", "http://[::1", "http://p:x"]
-)
-def test_not_proxy_urls(url: str) -> None:
-    assert not is_proxy_url(url)
 
 
 @pytest.mark.parametrize(

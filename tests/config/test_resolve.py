@@ -109,6 +109,21 @@ def test_proxy_is_checked_when_it_is_known(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("value", ["not json", "[]", '{"type": "external_account"}', "ya29.token"])
+def test_googles_credentials_are_checked_when_they_are_known(value: str, tmp_path: Path) -> None:
+    """They are JSON of many lines, so what no header takes is allowed there."""
+    text = (
+        "version: 1\nproviders:\n  v: {kind: vertex, project: p, location: global, credentials: '${env:V}'}\n"
+    )
+    document = document_from_text(text)
+    good = '{\n  "type": "service_account",\n  "client_email": "a@b"\n}'
+    resolve_secrets(document, [EnvSource({"V": good})])
+
+    with pytest.raises(ConfigError, match="credentials: must be the JSON of a service account") as refused:
+        resolve_secrets(document, [EnvSource({"V": value})])
+    assert value not in str(refused.value)
+
+
 def test_no_source() -> None:
     """A scheme without a source is a problem of the file, not a crash."""
     with pytest.raises(ConfigError, match="there is no source for env secrets"):

@@ -54,6 +54,7 @@ def test_kinds_are_told_apart() -> None:
         "mistral",
         "ollama",
         "bedrock",
+        "vertex",
         "openai_compatible",
         "echo",
     }

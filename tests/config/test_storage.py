@@ -29,11 +29,12 @@ def test_sqlite_paths(url: str, path: str) -> None:
 @pytest.mark.parametrize(
     ("storage", "refusal"),
     [
-        ("url: postgresql://u:hunter2@db/x", "storage.url: PostgreSQL is not available in this version"),
-        (
-            "url: postgresql+asyncpg://u:hunter2@db/x",
-            "storage.url: PostgreSQL is not available in this version",
-        ),
+        ("url: postgresql+psycopg://u:hunter2@db/x", "storage.url: names a driver that llmgw does not use"),
+        ("url: postgresql://u:hunter2@/x", "storage.url: must name a host"),
+        ("url: postgresql://u:hunter2@db", "storage.url: must name one database"),
+        ("url: postgresql://u:hunter2@db/", "storage.url: must name one database"),
+        ("url: postgresql://u:hunter2@db:x/y", "storage.url: is no URL; escape special characters"),
+        ("url: 'postgresql://u:hunter2@db/x#y'", "storage.url: must hold no fragment"),
         ("url: 'sqlite+aiosqlite:///x.db'", 'names a driver; leave it out; did you mean "sqlite:///x.db"?'),
         ("url: mysql://u:hunter2@x", "storage.url: must look like sqlite:///llmgw.db"),
         ("url: 'sqlite://x.db'", "storage.url: must look like"),
@@ -41,7 +42,7 @@ def test_sqlite_paths(url: str, path: str) -> None:
         ("url: 'sqlite:///'", "storage.url: must name a file"),
         ("url: 'sqlite:///x.db?mode=ro'", "storage.url: must hold no query"),
         ("durability: max", "storage.durability: must be 'normal' or 'full'"),
-        ("redis: redis://u:hunter2@x", "storage.redis: not available in this version"),
+        ("redis: postgres://u:hunter2@x", "storage.redis: must look like redis://cache:6379/0"),
     ],
 )
 def test_refused(storage: str, refusal: str, refusals: Callable[..., list[str]]) -> None:

@@ -236,6 +236,20 @@ class CountersContract:
         assert counters.acquire([claim(BALANCE, 6)], REQUEST).refusals
         assert not counters.acquire([claim(BALANCE, 5)], REQUEST).refusals
 
+    def test_balances_that_a_reload_adds_begin_with_the_ledgers_sum(self, counters: CounterStore) -> None:
+        """Those that are there are never lowered, nor is what they hold."""
+        known = claim(BALANCE, 9)
+        counters.settle([(known, 9)], counters.acquire([known], REQUEST))
+        counters.acquire([claim(BALANCE, 3)], REQUEST)
+
+        counters.seed({known.key: (4, END), f"{BALANCE}|added": (95, END)})
+        assert counters.balance(known.key) == (9, 3)
+        assert counters.balance(f"{BALANCE}|added") == (95, 0)
+
+        counters.seed({known.key: (40, END)})
+        assert counters.balance(known.key) == (40, 3)
+        assert counters.acquire([claim(BALANCE, 58)], REQUEST).refusals
+
     def test_only_balances_are_listed(self, counters: CounterStore) -> None:
         counters.acquire([claim(algorithm, 3) for algorithm in EVERY], REQUEST)
 

@@ -167,12 +167,21 @@ def test_no_calls_are_wanted() -> None:
     assert dropped == ()
 
 
+@pytest.mark.parametrize("model", [CLAUDE, LLAMA])
+def test_a_schema_is_text(model: str) -> None:
+    body, dropped = rendered(model, format=Format("schema", '{"type":"object"}', "person", strict=True))
+
+    said = {"schema": '{"type":"object"}', "name": "person"}
+    assert body["outputConfig"] == {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": said}}}
+    assert "additionalModelRequestFields" not in body
+    assert dropped == ()
+
+
 @pytest.mark.parametrize(
     ("members", "param", "error"),
     [
         ({"choices": 2}, "n", UnsupportedOperation),
         ({"format": Format("json")}, "response_format", UnsupportedOperation),
-        ({"format": Format("schema", "{}")}, "response_format", UnsupportedOperation),
         ({"tool_choice": ToolChoice("required")}, "tool_choice", UnsupportedOperation),
         ({"messages": CALLED}, "tools", UnsupportedOperation),
         (

@@ -367,3 +367,17 @@ def test_count_request_holds_contents_or_a_whole_request(wrapped: bool) -> None:
 
     assert request.messages == (Message("user", (Text("hi"),)),)
     assert request.extra == {}
+
+
+@pytest.mark.parametrize("data", ["-_-_", "+/+/", "-_-_-_o"])
+def test_either_alphabet_of_base64_is_read(data: str) -> None:
+    """Google's SDKs write the one for URLs, which no other provider reads."""
+    part = {"inlineData": {"mimeType": "image/png", "data": data}}
+    body = json.dumps({"contents": [{"role": "user", "parts": [part]}]}).encode()
+
+    image = parse_request(body, "m", False).messages[0].parts[0]
+
+    assert isinstance(image, Image)
+    assert image.data is not None
+    assert set(image.data) <= set("+/o=")
+    assert len(image.data) % 4 == 0

@@ -44,6 +44,15 @@ def test_another_s_passes_through_a_client_and_not_to_gemini(signature: str) -> 
     assert upstream_signature(signature) is None
 
 
+@pytest.mark.parametrize("signature", ["EqQ+/gIYAg==", "gAAAAAB-x_w="])
+def test_either_alphabet_of_base64_comes_back_as_it_was(signature: str) -> None:
+    """Google's SDKs decode a signature and send it in the alphabet for URLs."""
+    shown = client_signature(signature)
+    assert shown is not None
+
+    assert read_signature(shown.translate(str.maketrans("+/", "-_"))) == signature
+
+
 def test_none_stays_none() -> None:
     assert read_signature(None) is client_signature(None) is upstream_signature(None) is None
 

@@ -150,8 +150,9 @@ def test_a_call_without_arguments_has_an_empty_object(ending: ChatEvent) -> None
 
 
 def test_a_call_s_signature() -> None:
+    extra = {"google": {"thought_signature": "S"}}
     assert deltas(PartStarted(0, 0, TOOL_CALL, "a", "f"), Signed(0, 0, "S"), Signed(0, 0, None, "R"))[1:] == [
-        {"tool_calls": [{"index": 0, "extra_content": {"google": {"thought_signature": "S"}}}]}
+        {"tool_calls": [{"index": 0, "function": {"arguments": ""}, "extra_content": extra}]}
     ]
 
 

@@ -7,19 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmgw.engine.breaker import CLOSED, HALF_OPEN, OPEN, Breaker, BreakerRules
+from llmgw.stores.targets import MemoryTarget
 
 RULES = BreakerRules(failure_ratio=0.5, min_calls=4, window_s=10.0, open_for_s=2.0)
 
 
 def opened(at: float = 0.0) -> Breaker:
-    breaker = Breaker(RULES)
+    breaker = Breaker(RULES, MemoryTarget())
     for _ in range(4):
         breaker.failed(at)
     return breaker
 
 
 def test_opens_at_the_ratio_and_not_before_enough_calls() -> None:
-    breaker = Breaker(RULES)
+    breaker = Breaker(RULES, MemoryTarget())
     for now in range(3):
         breaker.failed(now)
         assert breaker.state(now) == CLOSED
@@ -32,7 +33,7 @@ def test_opens_at_the_ratio_and_not_before_enough_calls() -> None:
 
 
 def test_failures_long_ago_are_forgotten() -> None:
-    breaker = Breaker(RULES)
+    breaker = Breaker(RULES, MemoryTarget())
     for _ in range(3):
         breaker.failed(0)
 
@@ -41,7 +42,7 @@ def test_failures_long_ago_are_forgotten() -> None:
     assert breaker.state(100) == CLOSED
 
 
-def test_exactly_one_probe() -> None:
+def test_j10_exactly_one_probe() -> None:
     breaker = opened()
 
     assert not breaker.admits(1.9)
@@ -55,7 +56,7 @@ def test_a_probe_that_is_answered_closes_it(end: str) -> None:
     breaker = opened()
     breaker.admits(2.0)
 
-    getattr(breaker, end)(2.5)
+    getattr(breaker, end)(2.5, probe=True)
 
     assert breaker.state(2.5) == CLOSED
     assert breaker.admits(2.5)
@@ -64,7 +65,7 @@ def test_a_probe_that_is_answered_closes_it(end: str) -> None:
 def test_a_probe_that_fails_opens_it_anew() -> None:
     breaker = opened()
     breaker.admits(2.0)
-    breaker.failed(2.5)
+    breaker.failed(2.5, probe=True)
 
     assert breaker.state(4.4) == OPEN
     assert breaker.admits(4.5)
@@ -73,7 +74,7 @@ def test_a_probe_that_fails_opens_it_anew() -> None:
 def test_a_probe_without_an_outcome_frees_its_place() -> None:
     breaker = opened()
     breaker.admits(2.0)
-    breaker.undecided(2.5)
+    breaker.undecided(probe=True)
 
     assert breaker.admits(2.5)
 
@@ -81,7 +82,7 @@ def test_a_probe_without_an_outcome_frees_its_place() -> None:
 def test_traffic_comes_back_by_and_by() -> None:
     breaker = opened()
     breaker.admits(2.0)
-    breaker.succeeded(2.0)
+    breaker.succeeded(2.0, probe=True)
 
     shares = [breaker.share(2.0 + step / 2) for step in range(5)]
 
@@ -110,5 +111,5 @@ def test_never_two_probes_at_once(moves: list[tuple[float, str]]) -> None:
                 assert not probing
                 probing = True
         elif probing:
-            getattr(breaker, move)(now)
+            breaker.undecided(probe=True) if move == "undecided" else getattr(breaker, move)(now, probe=True)
             probing = False

@@ -11,9 +11,10 @@ import pytest
 from llmgw.core.target import Target
 from llmgw.engine.breaker import BreakerRules
 from llmgw.engine.choose import choose
-from llmgw.engine.health import Credential, Health
+from llmgw.engine.health import Health
 from llmgw.engine.plan import Lane, Plan
 from llmgw.ports.transport import Timeouts
+from llmgw.stores.targets import MemoryTarget
 from tests.fakes.exchanges import exchange
 
 RULES = BreakerRules(min_calls=1, open_for_s=10.0)
@@ -29,7 +30,7 @@ def lanes(*weights: int) -> tuple[Lane, ...]:
             b"",
             b"",
             False,
-            Health(RULES, Credential()),
+            Health(RULES, MemoryTarget(), MemoryTarget()),
             weight,
         )
         for index, weight in enumerate(weights)
@@ -95,7 +96,7 @@ def test_what_was_slow_is_asked_again_after_a_while() -> None:
 @pytest.mark.parametrize("strategy", ["priority", "cost", "weighted", "least_inflight", "latency"])
 def test_what_is_to_be_spared_comes_last(strategy: str) -> None:
     found = plan(strategy, 9, 1)
-    found.lanes[0].health.cooled_until = 200.0
+    found.lanes[0].health.state.cooled_until = 200.0
 
     assert {first(found, seed=seed) for seed in range(20)} == {"p1"}
 
@@ -113,7 +114,7 @@ def test_a_recovered_target_gets_its_share_back_by_and_by() -> None:
     assert breaker is not None
     breaker.failed(80.0)
     assert breaker.admits(90.0)
-    breaker.succeeded(95.0)
+    breaker.succeeded(95.0, probe=True)
 
     assert shares(found, now=100.0)["p0"] == pytest.approx(0.5, abs=0.05)
     assert shares(found, now=106.0) == {"p0": 1.0}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from textwrap import indent
 from types import TracebackType
 from typing import Any, Self, cast
@@ -19,11 +20,13 @@ from llmgw.policies.upstream_state import KnownResponses
 from llmgw.ports.telemetry import RequestReport
 from llmgw.runtime.build import PriceTables, Resources, build_generation, build_road, declared_keys
 from llmgw.server.app import build_app
+from llmgw.server.bounded import httptools_parser
+from llmgw.server.front_door import FrontDoor
 from llmgw.server.gateway import Gateway
 from llmgw.server.listeners import bind, data_listener
-from llmgw.server.protocol import FrontDoor
 from llmgw.stores.counters import MemoryCounters
 from llmgw.stores.memory import MemoryJournal
+from llmgw.stores.targets import MemoryTargets
 from llmgw.tokens.estimate import estimate_request
 from llmgw.transport.http import HttpTransport
 from tests.fakes.raw_client import Answer, RawClient, request
@@ -99,13 +102,16 @@ class RunningGateway:
         clock: Clock | None = None,
         providers: str = "",
         models: str = "",
+        door: FrontDoor | None = None,
+        make_parser: Callable[[object], Any] = httptools_parser,
     ) -> None:
-        """providers, models: further rows, one a line."""
+        """providers, models: further rows, one a line. door: instead of one for `max_body`."""
         self.upstream = upstream
+        self._door = door or FrontDoor(body_timeout_s=5, max_body=max_body)
+        self._make_parser = make_parser
         self.heard = Heard()
         self.port = 0
         self._timeouts = timeouts
-        self._max_body = max_body
         self._extra = extra
         self._acme = indent(acme, "    ")
         self._providers = indent(providers, "  ")
@@ -142,18 +148,18 @@ class RunningGateway:
             self.clock,
             self.counters,
             self,
-            Healths(),
+            Healths(MemoryTargets()),
         )
         self.road = build_road(document, resources, self.heard, self.heard)
         self.gateway = Gateway(
             self.road,
             build_generation(document, resources),
-            FrontDoor(body_timeout_s=5, max_body=self._max_body),
+            replace(self._door, trusted=document.server.trusted_proxies or self._door.trusted),
         )
         self._transport = resources.transport
         sock = bind("test", "127.0.0.1", 0)
         self.port = sock.getsockname()[1]
-        self.listener = data_listener(sock, build_app(self.gateway), self.gateway, loop)
+        self.listener = data_listener(sock, build_app(self.gateway), self.gateway, loop, self._make_parser)
         await self.listener.open(loop)
         return self
 
@@ -173,9 +179,10 @@ class RunningGateway:
         ):
             self.alerts.append(alert)
 
-    def reload(self, extra: str, prices: str = PRICES) -> None:
-        """Go on with other limits and prices, on the same counters."""
-        document = document_from_text(self._text.replace(PRICES, prices) + extra)
+    def reload(self, extra: str, prices: str = PRICES, replaced: tuple[str, str] = (PRICES, PRICES)) -> None:
+        """Go on with other limits, prices and words, on the same counters."""
+        text = self._text.replace(PRICES, prices).replace(*replaced)
+        document = document_from_text(text + extra)
         self.gateway.generation = build_generation(document, self._resources)
         self.road.prices = PriceTables(document)
 

@@ -125,3 +125,29 @@ async def test_what_is_not_there_is_told_in_openais_shape(gateway: RunningGatewa
     assert [nothing.status, escaped.status, got.status, stranger.status] == [404, 404, 405, 401]
     for answer in (nothing, escaped, got, stranger):
         assert set(answer.json["error"]) == {"message", "type", "param", "code"}
+
+
+async def test_paths_without_a_version(gateway: RunningGateway, upstream: ScriptedUpstream) -> None:
+    """Azure's newer paths, where the body names the deployment: what its SDK calls the v1 API."""
+    upstream.script(json_reply(ANSWER))
+    client = openai.AsyncOpenAI(
+        base_url=f"http://127.0.0.1:{gateway.port}/openai/v1/", api_key="sk-test", max_retries=0
+    )
+    async with client:
+        answer = await client.chat.completions.create(
+            model="gpt-4o", messages=[{"role": "user", "content": "hi"}]
+        )
+        models = await client.models.list()
+    by_key = await gateway.ask(
+        chat(model="echo"),
+        path="/openai/v1/chat/completions?api-version=preview",
+        key=None,
+        headers={"api-key": "sk-test"},
+    )
+    read = await gateway.ask(None, path="/openai/v1/embeddings", method="GET")
+
+    assert answer.choices[0].message.content == "hi"
+    assert "echo" in [model.id for model in models.data]
+    assert by_key.status == 200
+    assert (read.status, read.headers["allow"]) == (405, "POST")
+    assert "/openai/v1/embeddings takes POST" in read.json["error"]["message"]

@@ -139,7 +139,7 @@ async def test_a_stream_that_is_cut_or_broken(gateway: RunningGateway, upstream:
         assert b"some words of it" in answer.body
         assert b'"error"' in answer.body
         assert b"[DONE]" not in answer.body
-    await gateway.quiet()
+        await gateway.quiet()
 
     assert [record.outcome for record in gateway.records] == ["upstream_truncated", "upstream_error"]
     assert {record.usage_source for record in gateway.records} == {"estimated"}

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from llmgw.core.record import Opened
 from tests.fakes.gateway import RunningGateway
 from tests.fakes.raw_client import chat
 from tests.fakes.upstream import (
@@ -86,7 +87,7 @@ async def gateway(first: ScriptedUpstream, second: ScriptedUpstream) -> AsyncIte
         await running.quiet()
         assert running.heard.inside == 0
         assert (running.road.repeats.active, running.road.repeats.repeating) == (0, 0)
-        opened = [entry for entry in running.journal.entries if type(entry).__name__ == "Opened"]
+        opened = {entry.request_id for entry in running.journal.entries if type(entry).__name__ == "Opened"}
         assert len(opened) == len(running.records)
 
 
@@ -97,15 +98,19 @@ async def gateway(first: ScriptedUpstream, second: ScriptedUpstream) -> AsyncIte
         [cut()],
         [raw(b"not http\r\n\r\n")],
         [failure(500)],
+        [failure(502)],
         [failure(503)],
+        [failure(504)],
+        [failure(520)],
+        [failure(524)],
         [failure(529)],
         [failure(429)],
         [failure(401)],
         [failure(404, "model_not_found")],
     ],
-    ids=["reset", "cut", "malformed", "500", "503", "529", "429", "401", "404"],
+    ids=["reset", "cut", "malformed", "500", "502", "503", "504", "520", "524", "529", "429", "401", "404"],
 )
-async def test_the_next_target_answers_when_the_first_fails(
+async def test_j06_the_next_target_answers_when_the_first_fails(
     gateway: RunningGateway, first: ScriptedUpstream, second: ScriptedUpstream, trouble: list[Step]
 ) -> None:
     """One record, of the target that answered; two attempts."""
@@ -122,9 +127,11 @@ async def test_the_next_target_answers_when_the_first_fails(
     (record,) = await gateway.settled()
     assert (record.provider, record.upstream_model, record.attempts) == ("two", "b", 2)
     assert (record.status, record.outcome, record.input_tokens, record.output_tokens) == (200, "ok", 12, 5)
+    opened = [entry for entry in gateway.journal.entries if isinstance(entry, Opened)]
+    assert [entry.provider for entry in opened] == ["up", "two"], "what a crash leaves is of the last"
 
 
-async def test_a_callers_own_mistake_is_told_at_once_and_counts_against_nobody(
+async def test_j07_a_callers_own_mistake_is_told_at_once_and_counts_against_nobody(
     gateway: RunningGateway, first: ScriptedUpstream, second: ScriptedUpstream
 ) -> None:
     """Asked of one target only; a breaker that counted it would have opened."""
@@ -138,7 +145,7 @@ async def test_a_callers_own_mistake_is_told_at_once_and_counts_against_nobody(
     assert second.requests == []
 
 
-async def test_a_lone_target_is_asked_again_after_a_wait(
+async def test_j06_a_lone_target_is_asked_again_after_a_wait(
     gateway: RunningGateway, first: ScriptedUpstream
 ) -> None:
     first.script(failure(500))
@@ -163,7 +170,7 @@ async def test_the_last_failure_is_told_as_the_upstream_said_it(
     assert (await gateway.settled())[0].outcome == "upstream_error"
 
 
-async def test_retry_after_is_honoured_before_the_same_target_is_asked(
+async def test_j05_retry_after_is_honoured_before_the_same_target_is_asked(
     gateway: RunningGateway, first: ScriptedUpstream
 ) -> None:
     first.script(failure(429, "rate_limit_exceeded", {"retry-after-ms": "300"}))
@@ -176,7 +183,39 @@ async def test_retry_after_is_honoured_before_the_same_target_is_asked(
     assert time.monotonic() - began >= 0.3
 
 
-async def test_a_target_that_asked_to_be_spared_longer_than_we_wait_is_not_asked(
+@pytest.mark.parametrize(
+    ("fields", "longest_s"),
+    [
+        ({"retry-after": "1"}, 1.0),
+        ({"retry-after": "600"}, 60.0),
+        ({"retry-after": "Wed, 21 Oct 2099 07:28:00 GMT"}, 60.0),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0),
+        ({"retry-after": "soon"}, 0.0),
+        ({"retry-after": "-5"}, 0.0),
+        ({"retry-after-ms": "700", "retry-after": "9"}, 0.7),
+    ],
+)
+async def test_j05_a_429_cools_its_target_for_its_own_time_and_counts_against_nobody(
+    gateway: RunningGateway,
+    first: ScriptedUpstream,
+    second: ScriptedUpstream,
+    fields: dict[str, str],
+    longest_s: float,
+) -> None:
+    """The other target answers meanwhile; nobody is spared for more than a minute."""
+    first.default(failure(429, "rate_limit_exceeded", fields))
+    second.default(completion("two"))
+
+    assert (await gateway.ask(chat(model="pair"))).status == 200
+
+    health = gateway.health("up", "a")
+    left = health.spared_for_s(gateway.road.loop.time())
+    assert longest_s - 0.5 < left <= longest_s
+    assert health.breaker is not None
+    assert health.breaker.closed
+
+
+async def test_j05_a_target_that_asked_to_be_spared_longer_than_we_wait_is_not_asked(
     gateway: RunningGateway, first: ScriptedUpstream
 ) -> None:
     """The upstream's 429 goes on with its own wait, and so does the next request's."""
@@ -191,7 +230,7 @@ async def test_a_target_that_asked_to_be_spared_longer_than_we_wait_is_not_asked
     assert len(first.requests) == 1
 
 
-async def test_a_stream_that_has_begun_is_never_asked_for_again(
+async def test_j04_a_stream_that_has_begun_is_never_asked_for_again(
     gateway: RunningGateway, first: ScriptedUpstream, second: ScriptedUpstream
 ) -> None:
     delta = {"id": "c", "choices": [{"index": 0, "delta": {"content": "He"}, "finish_reason": None}]}
@@ -206,7 +245,7 @@ async def test_a_stream_that_has_begun_is_never_asked_for_again(
     assert (await gateway.settled())[0].outcome == "upstream_truncated"
 
 
-async def test_an_open_breaker_answers_at_once_then_lets_one_probe_through(
+async def test_j10_an_open_breaker_answers_at_once_then_lets_one_probe_through(
     gateway: RunningGateway, first: ScriptedUpstream
 ) -> None:
     first.default(failure(500))
@@ -229,7 +268,7 @@ async def test_an_open_breaker_answers_at_once_then_lets_one_probe_through(
     assert (await gateway.ask(chat(model="brittle"))).status == 200
 
 
-async def test_a_caller_who_leaves_during_the_probe_does_not_keep_it(
+async def test_j10_a_caller_who_leaves_during_the_probe_does_not_keep_it(
     gateway: RunningGateway, first: ScriptedUpstream
 ) -> None:
     first.default(failure(500))
@@ -246,7 +285,7 @@ async def test_a_caller_who_leaves_during_the_probe_does_not_keep_it(
     assert (await gateway.ask(chat(model="brittle"))).status == 200
 
 
-async def test_a_refused_credential_is_left_alone(
+async def test_j07_a_refused_credential_is_left_alone(
     gateway: RunningGateway, first: ScriptedUpstream, second: ScriptedUpstream
 ) -> None:
     """For all targets of the account."""
@@ -344,7 +383,7 @@ async def test_a_fallback_comes_before_the_same_target_again(
     assert (answer.status, len(first.requests)) == (200, 1)
 
 
-async def test_a_key_that_may_not_use_the_fallback_does_not(
+async def test_e11_a_key_that_may_not_use_the_fallback_does_not(
     first: ScriptedUpstream, second: ScriptedUpstream
 ) -> None:
     from hashlib import sha256
@@ -361,7 +400,7 @@ async def test_a_key_that_may_not_use_the_fallback_does_not(
     assert second.requests == []
 
 
-async def test_the_requests_deadline_is_above_all_attempts(
+async def test_j17_the_requests_deadline_is_above_all_attempts(
     gateway: RunningGateway, first: ScriptedUpstream
 ) -> None:
     first.default(hang())
@@ -375,7 +414,9 @@ async def test_the_requests_deadline_is_above_all_attempts(
     assert len(first.requests) == 1
 
 
-async def test_a_caller_may_set_an_earlier_deadline(gateway: RunningGateway, first: ScriptedUpstream) -> None:
+async def test_j17_a_caller_may_set_an_earlier_deadline(
+    gateway: RunningGateway, first: ScriptedUpstream
+) -> None:
     first.default(hang())
     began = time.monotonic()
 
@@ -387,7 +428,7 @@ async def test_a_caller_may_set_an_earlier_deadline(gateway: RunningGateway, fir
     assert (wrong.status, wrong.json["error"]["param"]) == (400, "x-llmgw-timeout")
 
 
-async def test_a_failing_upstream_gets_little_more_than_its_clients_send(
+async def test_j09_a_failing_upstream_gets_little_more_than_its_clients_send(
     gateway: RunningGateway, first: ScriptedUpstream
 ) -> None:
     """While the breaker is closed, at most three requests and a fifth of those under way repeat a call."""
@@ -396,3 +437,17 @@ async def test_a_failing_upstream_gets_little_more_than_its_clients_send(
     await asyncio.gather(*(gateway.ask(chat(model="lone")) for _ in range(60)))
 
     assert len(first.requests) <= 60 * 1.4
+
+
+async def test_a_new_key_is_tried_though_the_old_one_was_refused(
+    gateway: RunningGateway, first: ScriptedUpstream
+) -> None:
+    """A reload that changes a provider forgets what was held against it."""
+    first.script(failure(401))
+    assert (await gateway.ask(chat(model="once"))).status == 502
+    first.default(completion("again"))
+    assert (await gateway.ask(chat(model="once"))).status == 503
+
+    gateway.reload("", replaced=("sk-upstream-canary", "sk-other"))
+
+    assert (await gateway.ask(chat(model="once"))).status == 200

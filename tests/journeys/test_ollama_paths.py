@@ -242,3 +242,53 @@ async def test_a_messages_client_has_an_ollama_target(
     assert answer.headers["content-type"] == "text/event-stream"
     assert b'"text":"Hel"' in answer.body
     assert b"message_stop" in answer.body
+
+
+async def test_the_sdk_shows_a_model(client: ollama.AsyncClient) -> None:
+    """What a model can do is what editors look for before they use one."""
+    shown = await client.show("echo")
+    with pytest.raises(ollama.ResponseError) as unknown:
+        await client.show("nobody")
+
+    assert shown.capabilities == ["completion", "tools"]
+    assert unknown.value.status_code == 404
+    assert "nobody" in unknown.value.error
+
+
+@pytest.mark.parametrize(("body", "status"), [({"name": "echo"}, 200), ({}, 400), ([], 400), (b"{", 400)])
+async def test_a_model_is_shown_by_its_older_name_too(
+    gateway: RunningGateway, body: object, status: int
+) -> None:
+    assert (await gateway.ask(body, path="/api/show")).status == status
+
+
+async def test_a_model_is_shown_to_whom_it_is_allowed(gateway: RunningGateway) -> None:
+    held = await gateway.ask({"model": "gpt-4o"}, path="/api/show", key="sk-held")
+    stranger = await gateway.ask({"model": "echo"}, path="/api/show", key="wrong")
+
+    assert (held.status, stranger.status) == (403, 401)
+    assert isinstance(held.json["error"], str)
+
+
+async def test_a_reserved_answer_is_capped_where_ollama_looks(
+    upstream: ScriptedUpstream,
+) -> None:
+    """A quota that clamps writes Ollama's own member, beside those that are there."""
+    acme = (
+        f"providers: {{o: {{kind: ollama, base_url: '{upstream.base_url}', allow_private: true}}}}\n"
+        "models:\n    llama: {targets: [{provider: o, model: llama3}]}\n"
+        "quotas: [{per: tenant, tokens: 1000, window: day, reserve_output: 300, clamp: true}]"
+    )
+    body = {"model": "llama", "messages": [{"role": "user", "content": "hi"}], "stream": False}
+    async with RunningGateway(upstream, acme=acme) as gateway:
+        upstream.script(json_reply(LAST))
+        await gateway.ask({**body, "options": {"top_k": 3}}, path="/api/chat")
+        upstream.script(json_reply(LAST))
+        await gateway.ask({**body, "options": {"num_predict": 7}}, path="/api/chat")
+        await gateway.quiet()
+
+    first, second = (one.json for one in upstream.requests)
+    assert first["options"]["top_k"] == 3
+    assert first["options"]["num_predict"] == 300
+    assert "max_tokens" not in first
+    assert second["options"] == {"num_predict": 7}

@@ -10,6 +10,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.error import HTTPError
 
 import pytest
 
@@ -153,13 +154,19 @@ def test_commands_compare_and_reload(gateway: GatewayProcess, file: Path, text: 
     )
 
     (change,) = json.loads(diff.stdout)
-    assert (change["change"], change["path"], change["affects"]) == ("added", "models.more", "model more")
+    assert (change["change"], change["path"], change["affects"]) == (
+        "added",
+        "models.more",
+        "model more, tenant acme",
+    )
     file.write_text(staged.read_text())
     assert llmgw("reload", cwd=file.parent).returncode == 0
     assert within(1, lambda: len(events(gateway, "config_reloaded")) == 1)
 
 
-def test_sighup_symlinks_and_a_deleted_file(gateway: GatewayProcess, file: Path, text: str, key: str) -> None:
+def test_l03_sighup_symlinks_and_a_deleted_file(
+    gateway: GatewayProcess, file: Path, text: str, key: str
+) -> None:
     other = file.with_name("other.yaml")
     other.write_text(with_model(text, "linked"))
     link = file.with_name("link")
@@ -177,7 +184,9 @@ def test_sighup_symlinks_and_a_deleted_file(gateway: GatewayProcess, file: Path,
     assert len(events(gateway, "config_rejected")) == 1
 
 
-def test_reloads_under_load_lose_nothing(gateway: GatewayProcess, file: Path, text: str, key: str) -> None:
+def test_l01_reloads_under_load_lose_nothing(
+    gateway: GatewayProcess, file: Path, text: str, key: str
+) -> None:
     """Streams outlive many generations, and each answer says the one it began in."""
     known = {generation(gateway)}
     ended = False
@@ -220,7 +229,7 @@ def test_reloads_under_load_lose_nothing(gateway: GatewayProcess, file: Path, te
 
 
 @pytest.mark.parametrize("workers", [2], indirect=True)
-def test_a_worker_that_follows_serves_the_last_good(
+def test_l08_a_worker_that_follows_serves_the_last_good(
     gateway: GatewayProcess, file: Path, text: str, key: str
 ) -> None:
     """With a bad file on disk: what was reloaded, not what the gateway began with."""
@@ -233,3 +242,61 @@ def test_a_worker_that_follows_serves_the_last_good(
 
     assert within(5, lambda: len(events(gateway, "worker_ready")) == 3)
     assert asyncio.run(statuses(gateway, key, "more", 24)) == {200}
+
+
+def test_a_changed_log_level_and_metrics_that_are_switched_off_take_effect(
+    gateway: GatewayProcess, file: Path, text: str
+) -> None:
+    def edited(text: str) -> bool:
+        before = generation(gateway)
+        file.write_text(text)
+        return within(5, lambda: generation(gateway) != before)
+
+    quiet = text + "logging: {level: error}\nobservability: {prometheus: false}\n"
+    assert edited(quiet)
+    told = gateway.err.read_text()
+    with pytest.raises(HTTPError, match="404"):
+        gateway.admin("/metrics")
+    assert edited(with_model(quiet, "more"))
+    assert gateway.err.read_text() == told
+
+    assert edited(text)
+    assert within(2, lambda: gateway.err.read_text() != told)
+    assert "llmgw_config_reloads 3" in gateway.admin("/metrics")
+
+
+def test_l19_a_gateway_that_is_started_on_a_broken_file_refuses_with_its_place(
+    gateway: GatewayProcess, file: Path, text: str
+) -> None:
+    """Whatever was in effect before; what that was is kept, and the way back is told by a comparison."""
+    kept = file.parent / ".llmgw" / "lastgood"
+    assert within(5, kept.exists)
+    file.write_text(text + "tenantss: {}\n")
+    assert gateway.stop() == 0
+
+    check = llmgw("config", "check", cwd=file.parent)
+    serve = llmgw("serve", cwd=file.parent)
+
+    assert (check.returncode, serve.returncode) == (1, 1)
+    assert serve.stderr == check.stderr
+    assert f"llmgw.yaml:{len(text.splitlines()) + 1} tenantss: unknown key" in serve.stderr
+    file.write_text(with_model(text, "more"))
+    diff = llmgw("config", "diff", cwd=file.parent, env=where(gateway))
+    assert diff.stdout.splitlines()[2] == "added    models.more"
+
+
+def test_a_quota_that_is_added_counts_what_was_used_before(
+    gateway: GatewayProcess, file: Path, text: str, key: str
+) -> None:
+    """Its balance begins with what the records of its period say."""
+    assert asyncio.run(statuses(gateway, key, "echo", 8)) == {200}
+    assert within(5, lambda: len(rows("usage", "report", "--by", "model", cwd=file.parent)) == 1)
+
+    file.write_text(f"{text}quotas: [{{per: tenant, requests: 10, window: month}}]\n")
+    assert within(3, lambda: bool(events(gateway, "config_reloaded")))
+
+    (balance,) = [row for row in rows("quota", "show", cwd=file.parent) if row["tenant"] == "acme"]
+    assert balance["used"] == 8
+    assert asyncio.run(statuses(gateway, key, "echo", 2)) == {200}
+    assert asyncio.run(statuses(gateway, key, "echo", 2)) == {429}
+    assert llmgw("usage", "verify", cwd=file.parent).returncode == 0

@@ -302,3 +302,16 @@ async def test_g20_messages_that_are_cut_are_billed_for_what_was_delivered(
     assert b"event: error" in answer.body
     assert (record.input_tokens, record.cached_tokens, record.output_tokens) == (11, 2, 4)
     assert record.usage_source == "estimated"
+
+
+async def test_a_large_request_is_translated_beside_the_others(
+    gateway: RunningGateway, upstream: ScriptedUpstream
+) -> None:
+    """In a thread; what arrives is whole."""
+    upstream.script(json_reply(GEMINI))
+    text = "wörter " * 60_000
+
+    answer = await gateway.ask(chat(text, model="gemini"))
+
+    assert answer.status == 200
+    assert upstream.requests[0].json["contents"] == [{"role": "user", "parts": [{"text": text}]}]

@@ -62,7 +62,7 @@ def test_tokens_are_counted_beside_it() -> None:
 
 
 def test_conversations_are_had_at_messages() -> None:
-    assert anthropic().chat_endpoint(False) is MESSAGES
+    assert anthropic().own_endpoint(Operation.CHAT, "m", False) is MESSAGES
 
 
 def test_what_a_client_wants_of_betas_goes_on() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from llmgw import __version__
 from llmgw.config.providers import AzureOpenAI as Settings
+from llmgw.core.operation import Operation
 from llmgw.core.target import Target
 from llmgw.dialects.endpoints import CHAT_COMPLETIONS, ENDPOINTS, MESSAGES
 from llmgw.dialects.openai_chat import OpenAIChat
@@ -90,7 +91,7 @@ def test_responses_where_the_body_names_the_deployment() -> None:
 
     assert target_of(provider.head(responses, "gpt-5", JSON)) == b"/openai/v1/responses"
     assert provider.head(responses, "gpt-4o", JSON) is None
-    assert provider.chat_endpoint(True) is CHAT_COMPLETIONS
+    assert provider.own_endpoint(Operation.CHAT, "m", True) is CHAT_COMPLETIONS
 
 
 @pytest.mark.parametrize(

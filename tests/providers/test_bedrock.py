@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from llmgw.config.providers import Bedrock as Settings
+from llmgw.core.operation import Operation
 from llmgw.dialects.endpoints import CHAT_COMPLETIONS, CONVERSE, CONVERSE_STREAM
 from llmgw.providers.bedrock import Bedrock
 
@@ -121,6 +122,6 @@ def test_other_dialects_are_not_served() -> None:
     provider = made()
 
     assert provider.head(CHAT_COMPLETIONS, "m", b"application/json") is None
-    assert provider.chat_endpoint(True) is CONVERSE_STREAM
-    assert provider.chat_endpoint(False) is CONVERSE
+    assert provider.own_endpoint(Operation.CHAT, "m", True) is CONVERSE_STREAM
+    assert provider.own_endpoint(Operation.CHAT, "m", False) is CONVERSE
     assert not provider.stream_usage(CONVERSE_STREAM)

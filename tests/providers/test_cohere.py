@@ -4,9 +4,10 @@ import pytest
 
 from llmgw import __version__
 from llmgw.config.providers import Cohere as Settings
+from llmgw.core.operation import Operation
 from llmgw.core.target import Target
 from llmgw.dialects.cohere import DIALECT
-from llmgw.dialects.endpoints import COHERE_CHAT, ENDPOINTS
+from llmgw.dialects.endpoints import COHERE, COHERE_CHAT, COHERE_EMBED, COHERE_RERANK, ENDPOINTS
 from llmgw.dialects.registry import target_dialect
 from llmgw.providers.cohere import Cohere
 
@@ -30,13 +31,15 @@ def test_head_in_full(provider: Cohere) -> None:
     )
 
 
-def test_all_conversations_are_translated(provider: Cohere) -> None:
-    """No path of ours is its own."""
+def test_its_own_paths_and_no_others_are_passed_on(provider: Cohere) -> None:
     target = Target("configured-name", provider.kind, provider.vendor, "m", "https://api.cohere.com:443")
 
-    assert all(provider.head(endpoint, "m", JSON) is None for endpoint in ENDPOINTS.values())
-    assert provider.chat_endpoint(True) is COHERE_CHAT
-    assert provider.chat_endpoint(False) is COHERE_CHAT
+    for endpoint in ENDPOINTS.values():
+        assert (provider.head(endpoint, "m", JSON) is not None) == (endpoint.dialect == COHERE)
+    assert provider.own_endpoint(Operation.EMBEDDINGS, "m", False) is COHERE_EMBED
+    assert provider.own_endpoint(Operation.RERANK, "m", False) is COHERE_RERANK
+    assert provider.own_endpoint(Operation.CHAT, "m", True) is COHERE_CHAT
+    assert provider.own_endpoint(Operation.CHAT, "m", False) is COHERE_CHAT
     assert target_dialect(COHERE_CHAT, target) is DIALECT
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from llmgw.config.providers import Gemini as Settings
+from llmgw.core.operation import Operation
 from llmgw.dialects.endpoints import CHAT_COMPLETIONS, GENERATE, STREAM_GENERATE
 from llmgw.providers.gemini import Gemini
 
@@ -36,5 +37,5 @@ def test_a_model_cannot_leave_its_place(provider: Gemini, model: str) -> None:
 
 def test_other_dialects_are_not_served(provider: Gemini) -> None:
     assert provider.head(CHAT_COMPLETIONS, "m", b"application/json") is None
-    assert provider.chat_endpoint(True) is STREAM_GENERATE
-    assert provider.chat_endpoint(False) is GENERATE
+    assert provider.own_endpoint(Operation.CHAT, "m", True) is STREAM_GENERATE
+    assert provider.own_endpoint(Operation.CHAT, "m", False) is GENERATE

@@ -6,6 +6,7 @@ import pytest
 
 from llmgw import __version__
 from llmgw.config.providers import Mistral as Settings
+from llmgw.core.operation import Operation
 from llmgw.core.target import Target
 from llmgw.dialects.endpoints import CHAT_COMPLETIONS, ENDPOINTS, MESSAGES
 from llmgw.dialects.registry import client_dialect, target_dialect
@@ -39,7 +40,7 @@ def test_what_it_serves(provider: Mistral) -> None:
 
     assert served == {"/v1/chat/completions", "/v1/embeddings", "/v1/moderations", "/v1/audio/transcriptions"}
     assert provider.head(MESSAGES, "m", JSON) is None
-    assert provider.chat_endpoint(True) is CHAT_COMPLETIONS
+    assert provider.own_endpoint(Operation.CHAT, "m", True) is CHAT_COMPLETIONS
 
 
 def test_usage_comes_unasked(provider: Mistral) -> None:

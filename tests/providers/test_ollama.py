@@ -4,6 +4,7 @@ import pytest
 
 from llmgw import __version__
 from llmgw.config.providers import Ollama as Settings
+from llmgw.core.operation import Operation
 from llmgw.dialects.endpoints import CHAT_COMPLETIONS, ENDPOINTS, MESSAGES, OLLAMA_CHAT, OLLAMA_GENERATE
 from llmgw.providers.ollama import Ollama
 from llmgw.tokens.catalogue import quote
@@ -58,8 +59,8 @@ def test_what_it_has_not(path: str) -> None:
 
 def test_conversations_of_other_dialects_go_to_its_own_api() -> None:
     assert ollama().head(MESSAGES, "llama3.2", JSON) is None
-    assert ollama().chat_endpoint(True) is OLLAMA_CHAT
-    assert ollama().chat_endpoint(False) is OLLAMA_CHAT
+    assert ollama().own_endpoint(Operation.CHAT, "m", True) is OLLAMA_CHAT
+    assert ollama().own_endpoint(Operation.CHAT, "m", False) is OLLAMA_CHAT
 
 
 def test_usage_is_asked_for_where_it_is_openais() -> None:

@@ -15,6 +15,7 @@ from llmgw.runtime.build import PriceTables, Providers
 from llmgw.runtime.limits import Limits
 from llmgw.runtime.plans import Plans
 from llmgw.stores.counters import MemoryCounters
+from llmgw.stores.targets import MemoryTargets
 from tests.fakes.clock import FakeClock
 from tests.fakes.exchanges import exchange
 
@@ -50,7 +51,7 @@ def plans(text: str = CONFIG) -> Plans:
         KnownResponses(),
         Limits(document, MemoryCounters(clock.steady_ns), clock, NullAlerter()),
         PriceTables(document),
-        Healths(),
+        Healths(MemoryTargets()),
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,16 @@ BROKEN = {
     "static": GOOD + "server: {lame_duck: 7s}\n",
     "static data_dir": GOOD + "storage: {data_dir: elsewhere}\n",
     "alias bomb": GOOD + "a: &a [1,1,1]\nb: &b [*a,*a,*a]\nc: [*b,*b,*b]\n",
+    "alias bomb of ten levels": GOOD
+    + "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n"
+    + "".join(f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 11)),
+    "includes itself": GOOD + "include: [llmgw.yaml]\n",
+    "includes nobody's home": GOOD + "include: ['~nobody-has-this-name/x.yaml']\n",
+    "includes a NUL": GOOD + 'include: ["\\0"]\n',
+    "includes a directory": GOOD + "include: [.]\n",
+    "larger than 8 MiB": GOOD + "# " + "x" * (9 << 20) + "\n",
+    "nested": GOOD + "a: " + "[" * 5000 + "]" * 5000 + "\n",
+    "another database": GOOD + "storage: {url: 'sqlite:///other.db'}\n",
     "a tenant without a name": GOOD + "tenants: {'': {}}\n",
 }
 
@@ -122,6 +133,53 @@ async def test_a_broken_file_has_no_effect_and_is_told_once_with_its_place(place
 
     place.file.write_text(GOOD + "tenants: {acme: {}}\n")
     assert (await reloader.reload()).changed
+
+
+async def test_l02_a_file_of_100_mib_is_refused_at_once(place: Place) -> None:
+    """Nothing but its beginning is read."""
+    reloader = place.reloader()
+    with place.file.open("ab") as file:
+        file.truncate(100 << 20)
+    before = time.monotonic()
+
+    (problem,) = (await reloader.reload()).problems
+
+    assert problem.reason == "larger than 8 MiB"
+    assert time.monotonic() - before < 2
+
+
+async def test_l04_another_store_needs_a_restart_and_says_so(place: Place) -> None:
+    """Of an edit that changes it, nothing is taken."""
+    reloader = place.reloader()
+    place.file.write_text(GOOD + "storage: {url: 'sqlite:///other.db'}\ntenants: {acme: {}}\n")
+
+    (problem,) = (await reloader.reload()).problems
+
+    assert str(problem).endswith("llmgw.yaml:3 storage.url: needs a restart to change; nothing was reloaded")
+    assert place.adopted == []
+
+
+async def test_what_the_environment_decides_is_told(place: Place) -> None:
+    place.environ["LLMGW_SERVER__FRONT_DOOR__MAX_URL"] = "4KiB"
+    place.environ["LLMGW_STORAGE__DATA_DIR"] = str(place.directory / ".llmgw")
+
+    assert place.reloader().overridden == ["server.front_door.max_url", "storage.data_dir"]
+
+
+async def test_what_no_reader_has_thought_of_is_refused(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reloader = place.reloader()
+
+    def fail(*_: object) -> Document:
+        raise RuntimeError("unthinkable")
+
+    monkeypatch.setattr(module, "read_document", fail)
+    place.file.write_text(GOOD + "tenants: {acme: {}}\n")
+
+    (problem,) = (await reloader.reload()).problems
+
+    assert "cannot be read: RuntimeError: unthinkable" in str(problem)
 
 
 async def test_the_static_half_is_refused_by_name(place: Place) -> None:
@@ -250,6 +308,62 @@ async def test_the_watch_follows_writes_renames_and_symlinks(
     await until(lambda: tenant() == "default")
     watching.cancel()
     assert len(place.named("config_rejected")) == 1
+
+
+async def test_l03_what_is_being_written_is_waited_for(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Halves that are valid by themselves among them."""
+    monkeypatch.setattr(module, "LOOK_S", 0.1)
+    reloader = place.reloader()
+    await reloader.reload()
+    watching = asyncio.create_task(reloader.watch())
+
+    with place.file.open("w") as file:
+        for line in (GOOD + "tenants:\n  one: {}\n  two: {}\n").splitlines(keepends=True):
+            file.write(line)
+            file.flush()
+            await asyncio.sleep(0.05)
+    await until(lambda: place.adopted)
+    watching.cancel()
+
+    assert [list(document.tenants) for document in place.adopted] == [["one", "two"]]
+    assert place.named("config_rejected") == []
+
+
+async def test_l03_two_versions_are_never_mixed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that change while they are read are read again."""
+    (place.directory / "other.yaml").write_text("tenants: {one: {}}\n")
+    reloader = place.reloader(GOOD + "include: [other.yaml]\n")
+    reads: list[Document] = []
+
+    def change_and_read(path: Path, environ: Mapping[str, str]) -> Document:
+        document = read_document(path, environ)
+        reads.append(document)
+        if len(reads) == 1:
+            (place.directory / "other.yaml").write_text("tenants: {two: {}}\nmodels: {}\n")
+        return document
+
+    monkeypatch.setattr(module, "read_document", change_and_read)
+    assert (await reloader.reload()).changed
+
+    assert [list(document.tenants) for document in reads] == [["one"], ["two"]]
+    assert [list(document.tenants) for document in place.adopted] == [["two"]]
+
+
+async def test_l06_a_storm_of_edits_is_taken_together(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it lasts, one in ten looks is read; the last edit wins."""
+    monkeypatch.setattr(module, "LOOK_S", 0.05)
+    reloader = place.reloader()
+    watching = asyncio.create_task(reloader.watch())
+    for number in range(75):
+        beside = place.directory / "beside"
+        beside.write_text(GOOD + f"tenants: {{t{number}: {{}}}}\n")
+        beside.replace(place.file)
+        await asyncio.sleep(0.02)
+    await until(lambda: list(reloader.document.tenants) == ["t74"])
+    watching.cancel()
+
+    assert len(place.adopted) < 15
+    assert place.named("config_rejected") == []
 
 
 async def test_the_watch_reads_when_asked(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 import socket
 from contextlib import closing
+from typing import Any
 
 import pytest
 
+from llmgw.server import listeners
 from llmgw.server.listeners import ListenError, bind, reserve, share
 
 
@@ -63,3 +66,29 @@ def test_a_worker_that_ends_takes_no_connection_with_it() -> None:
 
         for each in (*clients, second):
             each.close()
+
+
+async def test_a_connection_with_an_unread_request_is_not_one_that_waits() -> None:
+    """Closing it would answer the request with a reset."""
+    made: asyncio.Queue[Any] = asyncio.Queue()
+
+    class Kept(asyncio.Protocol):
+        def connection_made(self, transport: Any) -> None:  # Any: of uvloop's own class
+            transport.pause_reading()
+            made.put_nowait(transport)
+
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Kept, "127.0.0.1", 0)
+    _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    transport = await asyncio.wait_for(made.get(), 5)
+    assert not listeners._has_sent(transport)
+
+    writer.write(b"POST")
+    async with asyncio.timeout(5):
+        while not listeners._has_sent(transport):
+            await asyncio.sleep(0.001)
+
+    transport.abort()
+    assert not listeners._has_sent(transport)
+    writer.close()
+    server.close()

@@ -139,3 +139,17 @@ async def test_request_ids_differ() -> None:
     first, second = await get(STATE, "/healthz"), await get(STATE, "/nothing")
 
     assert first.headers["x-request-id"] != second.headers["x-request-id"]
+
+
+async def test_metrics_that_a_reload_switches_off_and_on_again() -> None:
+    shown = [False, True]
+    state = replace(STATE, shows_metrics=lambda: shown.pop(0))
+
+    assert (await get(state, "/metrics")).status == 404
+    assert (await get(state, "/metrics")).status == 200
+
+
+async def test_l07_how_many_workers_serve_which_generation() -> None:
+    state = replace(STATE, workers=lambda: ["g1", "g0", "g1"])
+
+    assert (await get(state, "/readyz")).json["workers"] == {"g1": 2, "g0": 1}

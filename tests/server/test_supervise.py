@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import pickle
 import signal
 import socket
 import textwrap
@@ -20,19 +19,24 @@ from llmgw.server import supervise, worker_process
 from llmgw.server.channel import Ask, Channel, Order
 from llmgw.server.drain import Departure
 from llmgw.server.listeners import reserve
-from llmgw.server.supervise import NotAdopted, NoWorker, Supervisor
+from llmgw.server.supervise import NotAdopted, NotReplaced, NoWorker, Supervisor
 from llmgw.telemetry.metrics import PrometheusMeter, WorkerMeters
 
 WORKER = """
-import asyncio, json, os, pickle, socket, sys, time
+import asyncio, faulthandler, json, os, pickle, socket, sys, time
 from llmgw.server.channel import *
 from llmgw.telemetry.metrics import PrometheusMeter, Tally
 
-index, of, data, channel = map(int, sys.argv[1:])
+index, of, data, channel, hand = map(int, sys.argv[1:])
 
 def note(what):
     with open(os.environ["FAKE_NOTES"], "a") as notes:
         notes.write(json.dumps([time.monotonic(), index, what, os.getpid()]) + chr(10))
+
+async def tell(over, tally):
+    while True:
+        await asyncio.sleep(0.02)
+        over.send(Told(tally))
 
 async def main():
     note("started")
@@ -45,6 +49,7 @@ async def main():
     BEHAVIOUR
     await over.close()
 
+faulthandler.register(STACKS, all_threads=True)
 asyncio.run(main())
 """
 SERVE = """
@@ -53,9 +58,14 @@ SERVE = """
     while (order := await over.receive()) is not None:
         if type(order) is Ask:
             over.send(Told(tally, asked=True))
-        if type(order) is Adopt:
-            note(pickle.loads(order.document).generation)
-            over.send(Adopted(order.number, REFUSAL))
+        if type(order) is Prepare:
+            prepared = pickle.loads(order.document).generation
+            over.send(Prepared(order.number, REFUSAL))
+        if type(order) is Switch:
+            note(prepared)
+            over.send(Switched(order.number))
+        if type(order) is Lend:
+            socket.send_fds(socket.socket(fileno=os.dup(hand)), [b"."], [data])
         if type(order) is Leave:
             note("told to leave")
             break
@@ -223,7 +233,7 @@ async def test_a_dead_one_is_recovered_before_the_next_begins(
     behave(SERVE)
     async with supervisor(heard, trouble=OSError("no room")) as running:
         await until(lambda: running.ready == 2)
-        victim = running._workers[1]
+        victim = running.workers[1]
         victim.kill()
         died = time.monotonic()
         await until(lambda: running.ready == 2 and victim.code is not None)
@@ -263,7 +273,7 @@ async def test_one_that_cannot_even_be_started(
     """Told, and tried again later."""
     monkeypatch.setattr(supervise, "_FIRST_PAUSE_S", 0.05)
     behave(SERVE)
-    start = worker_process.share
+    start = supervise.share
     refusals = iter([True, False, True])
 
     def refuse_some(reserved: socket.socket) -> socket.socket:
@@ -271,7 +281,7 @@ async def test_one_that_cannot_even_be_started(
             raise OSError("no more sockets")
         return start(reserved)
 
-    monkeypatch.setattr(worker_process, "share", refuse_some)
+    monkeypatch.setattr(supervise, "share", refuse_some)
     async with supervisor(heard) as running:
         await until(lambda: running.ready == 2)
 
@@ -284,7 +294,7 @@ async def test_a_worker_notices_that_its_supervisor_is_gone(
     behave(SERVE)
     async with supervisor(heard) as running:
         await until(lambda: running.ready == 2)
-        for worker in running._workers.values():
+        for worker in running.workers:
             worker._sock.shutdown(socket.SHUT_RDWR)
         await until(lambda: len(heard.named("worker_ended")) == 2)
 
@@ -302,7 +312,10 @@ async def test_every_worker_adopts_a_document(heard: Heard, behave: Callable[[st
         await until(lambda: running.ready == 2)
         await running.adopt(document)
         assert {index for _, index, _ in heard.notes(document.generation)} == {0, 1}
-        assert pickle.loads(running._begin.document).generation == document.generation
+        assert {worker.generation for worker in running.workers} == {document.generation}
+        running.workers[0].kill()
+        await until(lambda: running.restarts == 1 and running.ready == 2)
+        assert {worker.generation for worker in running.workers} == {document.generation}
 
 
 async def test_a_document_that_one_cannot_serve_is_served_by_none(
@@ -312,11 +325,13 @@ async def test_a_document_that_one_cannot_serve_is_served_by_none(
     document = document_from_text(OTHER)
     async with supervisor(heard) as running:
         await until(lambda: running.ready == 2)
-        before = pickle.loads(running._begin.document).generation
+        before = {worker.generation for worker in running.workers}
         with pytest.raises(NotAdopted, match="no such region"):
             await running.adopt(document)
-        assert {index for _, index, _ in heard.notes(before)} == {0, 1}
-        assert pickle.loads(running._begin.document).generation == before
+        # All prepare before any switches.
+        assert heard.notes(document.generation) == []
+        assert {worker.generation for worker in running.workers} == before
+        assert running._serving.generation not in document.generation
 
 
 async def test_one_that_is_stuck_is_replaced(
@@ -331,8 +346,122 @@ async def test_one_that_is_stuck_is_replaced(
         await until(lambda: running.restarts == 2)
         stuck = {fields["index"] for fields in heard.named("worker_stuck")}
 
-    assert stuck == {0, 1}
+    assert stuck == {0, 1} == {fields["index"] for fields in heard.named("worker_silent")}
     assert {fields.get("signal") for fields in heard.named("worker_ended")} >= {9}
+
+
+async def test_each_is_replaced_by_one_that_is_ready_before_it_leaves(
+    heard: Heard, behave: Callable[[str], None]
+) -> None:
+    behave(SERVE)
+    async with supervisor(heard) as running:
+        await until(lambda: running.ready == 2)
+        before = {worker.pid for worker in running.workers}
+        rolling = running.replace()
+        with pytest.raises(NotReplaced, match="already"):
+            running.replace()
+        await until(lambda: rolling.done)
+        after = {worker.pid for worker in running.workers}
+
+    assert (rolling.failure, rolling.replaced, running.restarts) == (None, 2, 0)
+    assert len(before | after) == 4
+    told = [(name, fields["pid"] in before) for _, name, fields in heard.events if "pid" in fields][2:]
+    assert told[:4] == [("worker_ready", False), ("worker_ended", True)] * 2
+    # Before another takes that place.
+    assert heard.recovered[0][0] == 0
+
+
+async def test_those_that_cannot_be_replaced_serve_on(heard: Heard, behave: Callable[[str], None]) -> None:
+    behave(SERVE)
+    async with supervisor(heard) as running:
+        await until(lambda: running.ready == 2)
+        before = {worker.pid for worker in running.workers}
+        behave(FAIL)
+        rolling = running.replace()
+        await until(lambda: rolling.done)
+        assert {worker.pid for worker in running.workers} == before
+        assert running.ready == 2
+        behave(SERVE)
+        again = running.replace()
+        await until(lambda: again.done)
+        assert again.failure is None
+
+    assert (rolling.failure, rolling.replaced) == ("the disk is on fire", 0)
+    (told,) = heard.named("workers_not_restarted")
+    assert told["error"] == "the disk is on fire"
+
+
+async def test_one_is_replaced_while_another_waits_to_be_started_again(
+    heard: Heard, behave: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervise, "_FIRST_PAUSE_S", 60.0)
+    behave(SERVE)
+    async with supervisor(heard) as running:
+        await until(lambda: running.ready == 2)
+        rolling = running.replace()
+        running.workers[1].kill()
+        await until(lambda: rolling.replaced == 1)
+        assert running.ready == 1
+        with pytest.raises(NotReplaced):
+            running.replace()
+
+
+async def test_a_successor_that_dies_is_followed_itself(
+    heard: Heard, behave: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while the one it replaced is still there, with its streams."""
+    monkeypatch.setattr(supervise, "_SHORT_LIFE_S", 0.0)
+    behave(SERVE.replace("break", "await asyncio.sleep(60 if order.succeeded else 0); break"))
+    async with supervisor(heard) as running:
+        await until(lambda: running.ready == 2)
+        running.replace()
+        await until(lambda: any(worker.leaving for worker in running.workers))
+        (old,) = [worker for worker in running.workers if worker.leaving]
+        await until(lambda: running.ready == 2)
+        running.workers[2].kill()
+        await until(lambda: running.restarts == 1 and running.ready == 2)
+        assert old in running.workers
+        old.kill()
+
+
+async def test_one_that_stays_stuck_while_it_leaves_is_killed(
+    heard: Heard, behave: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervise, "_LOOK_S", 0.1)
+    behave(
+        SERVE.replace('note("told to leave")', "time.sleep(60) if order.succeeded else None").replace(
+            "over.send(Ready())",
+            "over.send(Ready()); asyncio.get_running_loop().create_task(tell(over, tally))",
+        )
+    )
+    async with supervisor(heard) as running:
+        await until(lambda: running.ready == 2)
+        rolling = running.replace()
+        await until(lambda: rolling.replaced == 1)
+        assert running.ready == 2
+
+    assert heard.named("worker_stuck")
+
+
+async def test_one_that_cannot_serve_what_the_others_do_makes_place(
+    heard: Heard, behave: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was starting when they were asked, and refuses when they have switched."""
+    monkeypatch.setattr(supervise, "_FIRST_PAUSE_S", 0.05)
+    late = "\n    await asyncio.sleep(0.5 if index else 0)" + SERVE
+    behave(
+        late.replace(
+            "over.send(Prepared(order.number, None))",
+            "over.send(Prepared(order.number, 'no' if index else None))",
+        ).replace("note(prepared)", "note(prepared); os._exit(3) if index else None")
+    )
+    document = document_from_text(OTHER)
+    async with supervisor(heard) as running:
+        await until(lambda: running.ready == 1)
+        await running.adopt(document)
+        behave(SERVE)
+        await until(lambda: running.restarts == 1 and running.ready == 2)
+        assert {worker.generation for worker in running.workers} == {document.generation}
 
 
 async def test_signals_are_held_only_while_it_is_started(heard: Heard, behave: Callable[[str], None]) -> None:
@@ -343,7 +472,7 @@ async def test_signals_are_held_only_while_it_is_started(heard: Heard, behave: C
         for pid in running.processes.pids:
             status = Path(f"/proc/{pid}/status").read_text()
             (blocked,) = (int(line.split()[1], 16) for line in status.splitlines() if "SigBlk" in line)
-            assert {number for number in range(1, 32) if blocked >> (number - 1) & 1} == {1, 2, 15}
+            assert {number for number in range(1, 32) if blocked >> (number - 1) & 1} == {1, 2, 12, 15}
 
 
 async def test_messages_are_whole_however_they_arrive() -> None:

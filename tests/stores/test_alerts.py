@@ -12,6 +12,7 @@ import pytest
 from llmgw.core.errors import Unavailable
 from llmgw.ports.alerts import AlertStore
 from llmgw.stores.alerts import KEPT_S, PURGE, TELL, MemoryAlertStore, SqlAlertStore
+from llmgw.stores.asker import SqliteAsker
 from llmgw.stores.schema import alerts_told
 from llmgw.stores.schema_version import create_schema
 
@@ -76,26 +77,26 @@ class TestMemoryAlerts(AlertsContract):
 
 class TestSqlAlerts(AlertsContract):
     @pytest.fixture
-    async def store(self, url: str) -> AsyncIterator[SqlAlertStore]:
-        made = SqlAlertStore(url)
+    async def store(self, any_url: str) -> AsyncIterator[SqlAlertStore]:
+        made = SqlAlertStore(any_url)
         yield made
         await made.close()
 
-    async def test_a_restart_remembers(self, store: SqlAlertStore, url: str) -> None:
+    async def test_a_restart_remembers(self, store: SqlAlertStore, any_url: str) -> None:
         assert await store.first_telling("b", HALF, NOW)
         await store.close()
 
         assert not await store.first_telling("b", HALF, NOW)
-        again = SqlAlertStore(url)
+        again = SqlAlertStore(any_url)
         assert not await again.first_telling("b", HALF, NOW)
         await again.close()
 
-    async def test_of_several_processes_one_is_first(self, url: str) -> None:
+    async def test_of_several_processes_one_is_first(self, any_url: str) -> None:
         code = (
             "import asyncio, sys\n"
             "from llmgw.stores.alerts import SqlAlertStore\n"
             "async def main():\n"
-            f"    store = SqlAlertStore({url!r})\n"
+            f"    store = SqlAlertStore({any_url!r})\n"
             "    sys.stdin.readline()\n"
             "    print(sum([await store.first_telling(f'b{n}', 1, 1) for n in range(100)]))\n"
             "    await store.close()\n"
@@ -109,6 +110,16 @@ class TestSqlAlerts(AlertsContract):
         said = await asyncio.gather(*(asyncio.to_thread(process.communicate, "\n") for process in running))
 
         assert sum(int(out) for out, _ in said) == 100
+
+
+class TestSqliteAlerts:
+    """What SQLite's files add to it."""
+
+    @pytest.fixture
+    async def store(self, url: str) -> AsyncIterator[SqlAlertStore]:
+        made = SqlAlertStore(url)
+        yield made
+        await made.close()
 
     async def test_it_waits_for_the_drainer(self, store: SqlAlertStore, direct: sqlite3.Connection) -> None:
         """A writer in its transaction delays a telling and does not fail it."""
@@ -155,27 +166,30 @@ class TestSqlAlerts(AlertsContract):
 
         await store.close()
 
-        assert store._connection is None
+        assert isinstance(store._asker, SqliteAsker)
+        assert store._asker._connection is None
         assert direct.execute("SELECT balance FROM alerts_told").fetchall() == [("b",)]
 
     async def test_it_leaves_checkpoints_to_the_drainer(self, store: SqlAlertStore) -> None:
         await store.first_telling("b", HALF, NOW)
 
-        assert store._connection is not None
-        assert await store._connection.execute_fetchall("PRAGMA wal_autocheckpoint") == [(0,)]
+        assert isinstance(store._asker, SqliteAsker)
+        assert store._asker._connection is not None
+        assert await store._asker._connection.execute_fetchall("PRAGMA wal_autocheckpoint") == [(0,)]
 
 
 def test_the_statements_are_those_of_the_table() -> None:
     names = ", ".join(alerts_told.c.keys())
 
     assert f"INTO {alerts_told.name} ({names})" in TELL
+    assert f"VALUES (:{names.replace(', ', ', :')})" in TELL
     assert f"ON CONFLICT ({', '.join(alerts_told.primary_key.columns.keys())})" in TELL
     assert PURGE.count(f"FROM {alerts_told.name} ") == 2
 
 
 def test_a_purge_reads_no_more_than_it_forgets(direct: sqlite3.Connection) -> None:
     """It finds old rows by the index, whatever the size of the table."""
-    plan = str(direct.execute(f"EXPLAIN QUERY PLAN {PURGE}", (NOW, 500)).fetchall())
+    plan = str(direct.execute(f"EXPLAIN QUERY PLAN {PURGE}", {"before": NOW, "rows": 500}).fetchall())
 
-    assert "COVERING INDEX alerts_told_at (at_s<?)" in plan
+    assert "USING INDEX alerts_told_at (at_s<?)" in plan
     assert "SCAN alerts_told" not in plan

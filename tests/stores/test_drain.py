@@ -20,6 +20,7 @@ from llmgw.stores.drain import Drainer
 from llmgw.stores.frames import Seal, frame
 from llmgw.stores.journal import FileJournal
 from llmgw.stores.schema_version import create_schema
+from llmgw.stores.sink import SqliteSink
 from llmgw.stores.sqlite import connect
 from tests.contracts.records import PRICE, Told, opened, settled, turns
 
@@ -247,8 +248,9 @@ async def test_g11_the_batch_waits_while_the_database_is_locked(database: Path, 
     await turns()
     other = connect(database, checkpoints=False)
     other.execute("BEGIN IMMEDIATE")
-    drainer._connection = connect(database, checkpoints=True)
-    drainer._connection.execute("PRAGMA busy_timeout=10")
+    drainer._sink = SqliteSink(database, durable=False)
+    direct = drainer._sink._connected()
+    direct.execute("PRAGMA busy_timeout=10")
 
     assert not drainer.attempt()
     assert drainer.errors == 1
@@ -269,9 +271,10 @@ async def test_g11_the_database_is_full(database: Path, tmp_path: Path) -> None:
     """SQLite's own refusal at a size limit: rolled back, kept, loaded when there is room."""
     dead(tmp_path, *[settled(number) for number in range(2000)])
     drainer = Drainer(tmp_path / "journal", f"sqlite:///{database}")
-    drainer._connection = connect(database, checkpoints=True)
-    pages = drainer._connection.execute("PRAGMA page_count").fetchone()[0]
-    drainer._connection.execute(f"PRAGMA max_page_count={pages + 5}")
+    drainer._sink = SqliteSink(database, durable=False)
+    direct = drainer._sink._connected()
+    pages = direct.execute("PRAGMA page_count").fetchone()[0]
+    direct.execute(f"PRAGMA max_page_count={pages + 5}")
     assert not drainer.attempt()
     assert rows(database) == []
     assert "full" in str(drainer.last_error)

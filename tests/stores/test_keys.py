@@ -8,35 +8,30 @@ from sqlalchemy import select
 from sqlalchemy.dialects import sqlite
 
 from llmgw.core.errors import Unavailable
+from llmgw.stores.database import open_database
 from llmgw.stores.keys import SELECT_KEYS, SELECT_SEQ, SqlKeyStore
 from llmgw.stores.schema import keys, meta
 from llmgw.stores.schema_version import create_schema
-from llmgw.stores.sql import SqlKeyRegistry, open_engine
+from llmgw.stores.sql import SqlKeyRegistry
 from tests.contracts.keys import NOW, KeysContract, key
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    create_schema(f"sqlite:///{tmp_path}/u.db")
-    return f"sqlite:///{tmp_path}/u.db"
+def registry(any_url: str) -> Iterator[SqlKeyRegistry]:
+    database = open_database(any_url)
+    yield SqlKeyRegistry(database)
+    database.dispose()
 
 
 @pytest.fixture
-def registry(url: str) -> Iterator[SqlKeyRegistry]:
-    engine = open_engine(url)
-    yield SqlKeyRegistry(engine)
-    engine.dispose()
-
-
-@pytest.fixture
-async def store(url: str) -> AsyncIterator[SqlKeyStore]:
-    made = SqlKeyStore(url, lambda: NOW)
+async def store(any_url: str) -> AsyncIterator[SqlKeyStore]:
+    made = SqlKeyStore(any_url, lambda: NOW)
     yield made
     await made.close()
 
 
 class TestSqlKeys(KeysContract):
-    """Keys issued through SQLAlchemy and read through aiosqlite."""
+    """Keys issued by commands and read by the road."""
 
 
 async def test_a_missing_database_is_unavailable_and_found_later(tmp_path: Path) -> None:
@@ -54,9 +49,12 @@ async def test_a_missing_database_is_unavailable_and_found_later(tmp_path: Path)
     await store.close()
 
 
-async def test_it_cannot_write(store: SqlKeyStore) -> None:
+async def test_it_cannot_write(tmp_path: Path) -> None:
+    create_schema(f"sqlite:///{tmp_path}/u.db")
+    store = SqlKeyStore(f"sqlite:///{tmp_path}/u.db")
     with pytest.raises(Unavailable, match="does not answer"):
-        await store._rows("DELETE FROM keys", ())
+        await store._asker.rows("DELETE FROM keys", {})
+    await store.close()
 
 
 async def test_a_key_can_be_used_again_after_close(store: SqlKeyStore, registry: SqlKeyRegistry) -> None:

@@ -2,18 +2,31 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import Connection, text
+from sqlalchemy.dialects import postgresql
 
-from llmgw.stores.migrate import SCRIPTS, migrate, refuse_unusable
-from llmgw.stores.schema import metadata
-from llmgw.stores.schema_version import HEAD, SchemaState, create_schema, schema_revision, schema_state
-from llmgw.stores.sql import open_engine
+from llmgw.stores.database import SqliteDatabase, open_database
+from llmgw.stores.migrate import SCRIPTS, migrate, pending, refuse_unusable
+from llmgw.stores.schema import metadata, usage_hours
+from llmgw.stores.schema_version import (
+    HEAD,
+    REVISIONS,
+    USABLE_FROM,
+    SchemaState,
+    create_schema,
+    schema_revision,
+    schema_state,
+)
 from llmgw.stores.sqlite import DatabaseProblem
+from tests.fakes.postgres import PostgresServer
 
 _NEXT = """
 revision = "next"
@@ -60,7 +73,7 @@ def test_migrating_an_empty_file_gives_what_a_first_start_makes(url: str, tmp_pa
 
 def test_the_scripts_build_the_tables_of_the_program(url: str) -> None:
     migrate(url)
-    engine = open_engine(url)
+    engine = SqliteDatabase(url).engine
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     engine.dispose()
@@ -143,3 +156,109 @@ def test_foreign_tables_are_refused(url: str) -> None:
 
     with pytest.raises(DatabaseProblem, match="not llmgw's"):
         refuse_unusable(url)
+
+
+# -- PostgreSQL -----------------------------------------------------------------------------------
+
+
+def test_the_scripts_build_the_tables_on_postgresql(postgres: PostgresServer) -> None:
+    """Columns, types and nullability; keys there hold the day's column besides."""
+    with postgres.database() as url:
+        migrate(url)
+        database = open_database(url)
+        try:
+            found = database.read(_columns)
+        finally:
+            database.dispose()
+
+    kinds = {"BIGINT": "bigint", "TEXT": "text", "BOOLEAN": "boolean", "NUMERIC": "numeric"}
+    for table in (*metadata.tables.values(), usage_hours):
+        wanted = {
+            (column.name, kinds[column.type.compile(postgresql.dialect())], not column.nullable)
+            for column in table.columns
+        }
+        assert found[table.name] == wanted
+
+
+def _columns(connection: Connection) -> dict[str, set[tuple[str, str, bool]]]:
+    rows = connection.exec_driver_sql(
+        "SELECT table_name, column_name, data_type, is_nullable = 'NO' FROM information_schema.columns "
+        "WHERE table_schema = current_schema()"
+    )
+    found: dict[str, set[tuple[str, str, bool]]] = {}
+    for table, name, kind, required in rows:
+        found.setdefault(table, set()).add((name, kind, required))
+    return found
+
+
+def test_l15_hosts_that_start_at_once_make_one_schema(postgres: PostgresServer) -> None:
+    """Each waits for the advisory lock and finds the work done."""
+    code = "import sys; from llmgw.stores.schema_version import create_schema; create_schema(sys.argv[1])"
+    with postgres.database() as url:
+        hosts = [subprocess.Popen([sys.executable, "-c", code, url]) for _ in range(3)]
+        assert [host.wait(60) for host in hosts] == [0, 0, 0]
+
+        assert schema_state(url) is SchemaState.CURRENT
+
+
+def test_m16_a_migration_that_fails_on_postgresql_leaves_the_schema_that_was(
+    postgres: PostgresServer, postgres_url: str, tmp_path: Path
+) -> None:
+    shutil.copytree(SCRIPTS, tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    script = tmp_path / "scripts" / "versions" / "next.py"
+    script.write_text(_NEXT.format(head=HEAD, last="SELECT nothing FROM nowhere"))
+
+    with pytest.raises(DatabaseProblem, match=r"was not migrated.*nowhere"):
+        migrate(postgres_url, tmp_path / "scripts", "next")
+
+    assert schema_state(postgres_url) is SchemaState.CURRENT
+    script.write_text(_NEXT.format(head=HEAD, last="SELECT 1"))
+    migrate(postgres_url, tmp_path / "scripts", "next", dry_run=True)
+    assert schema_state(postgres_url) is SchemaState.CURRENT
+    migrate(postgres_url, tmp_path / "scripts", "next")
+    assert schema_state(postgres_url) is SchemaState.AHEAD
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_l15_a_newer_schema_that_says_so_goes_on_being_used(kind: str, url: str, postgres_url: str) -> None:
+    """And `migrate` of the older program leaves it alone."""
+    if kind == "postgresql":
+        url = postgres_url
+    else:
+        create_schema(url)
+    database = open_database(url)
+    database.write(
+        lambda connection: connection.execute(text("UPDATE alembic_version SET version_num = '9'"))
+    )
+    assert schema_state(url) is SchemaState.AHEAD
+    insert = text("INSERT INTO meta VALUES (:name, :value)")
+    database.write(lambda c: c.execute(insert, {"name": USABLE_FROM, "value": int(HEAD) + 1}))
+    assert schema_state(url) is SchemaState.AHEAD
+    change = text("UPDATE meta SET value = :value WHERE name = :name")
+    database.write(lambda c: c.execute(change, {"name": USABLE_FROM, "value": int(HEAD)}))
+    database.dispose()
+
+    assert schema_state(url) is SchemaState.NEWER
+    migrate(url)
+    assert pending(url) == ()
+    assert schema_revision(url) == "9"
+
+
+def test_foreign_tables_on_postgresql_are_refused(postgres: PostgresServer) -> None:
+    """Another program's Alembic too."""
+    with postgres.database() as url:
+        postgres.execute(url.rpartition("/")[2], "CREATE TABLE alembic_version (version_num text)")
+        with pytest.raises(DatabaseProblem, match="not llmgw's; name another database"):
+            refuse_unusable(url)
+
+
+def test_what_is_missing_is_listed(url: str, postgres: PostgresServer) -> None:
+    assert pending(url) == REVISIONS
+    migrate(url, dry_run=True)
+    assert not Path(url.removeprefix("sqlite:///")).exists()
+    migrate(url, to="0001")
+    assert pending(url) == REVISIONS[1:]
+    migrate(url, dry_run=True)
+    assert pending(url) == REVISIONS[1:]
+    migrate(url)
+    assert pending(url) == ()

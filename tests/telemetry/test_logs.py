@@ -26,7 +26,14 @@ def test_usual_line(written: Written) -> None:
 
     when = fields.pop("ts")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", when)
-    assert fields == {"event": "request", "level": "info", **USUAL, "detail": None, "limited": []}
+    assert fields == {
+        "event": "request",
+        "level": "info",
+        **USUAL,
+        "detail": None,
+        "limited": [],
+        "route": None,
+    }
 
 
 def test_unusual_line_has_the_same_fields(written: Written) -> None:

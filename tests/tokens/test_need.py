@@ -19,6 +19,11 @@ from tests.fakes.exchanges import exchange
         ("/v1/completions", {"max_tokens": 7, "best_of": 4, "n": 2}, 7, 4),
         ("/v1/responses", {"max_output_tokens": 5, "max_tokens": 9}, 5, 1),
         ("/v1/embeddings", {"max_tokens": 9}, 0, 1),
+        ("/v1/rerank", {"max_tokens": 9}, 0, 1),
+        ("/api/chat", {"options": {"num_predict": 7}, "max_tokens": 9}, 7, 1),
+        ("/api/chat", {"options": {"num_predict": -1}}, None, 1),
+        ("/api/generate", {"options": "many", "n": 3}, None, 1),
+        ("/api/embed", {"options": {"num_predict": 7}}, 0, 1),
     ],
 )
 def test_what_a_request_asks_for(

@@ -56,6 +56,13 @@ def test_per_request() -> None:
     assert cost_nano_usd(UnitPrices(input=USD, per_request=12_000_000), Usage(input_tokens=1)) == 12_001_000
 
 
+def test_searches_are_requests() -> None:
+    """A rerank that is billed as three searches costs three requests; without their price, who knows."""
+    assert cost_nano_usd(UnitPrices(per_request=2_000_000), Usage(searches=3)) == 6_000_000
+    assert cost_nano_usd(UnitPrices(input=USD), Usage(searches=1)) is None
+    assert cost_nano_usd(UnitPrices(input=USD), Usage(5)) == 5000
+
+
 def test_tier_prices_the_whole_request() -> None:
     """Above the threshold, not at it, every token costs the tier's price."""
     assert cost_nano_usd(TIERED, Usage(input_tokens=200_000, output_tokens=1)) == 200_000 * 1000 + 5000

@@ -1,0 +1,122 @@
+"""A request in words, for what explains where it would go: no body, no credential."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct, field
+
+from llmgw.config.document import Document
+from llmgw.core.errors import InvalidCredentials, NotFound
+from llmgw.core.exchange import Exchange
+from llmgw.core.operation import Endpoint
+from llmgw.core.principal import Principal
+from llmgw.dialects.endpoints import (
+    CHAT_COMPLETIONS,
+    ENDPOINTS,
+    GEMINI,
+    GENERATE,
+    MESSAGES,
+    OPENAI,
+    dialect_of,
+)
+from llmgw.engine.match import PATH, PREFIX
+from llmgw.ports.stores import KeyEntry
+
+_COUNT_TOKENS = "/v1/messages/count_tokens"
+_MODEL_PATH = re.compile(r"/(?:v1|v1beta)/models/(.+):[A-Za-z]+")
+_DEPLOYMENT_PATH = re.compile(r"/openai/deployments/(.+)")
+_BY_SUFFIX = sorted(
+    ((one.suffix, one) for one in ENDPOINTS.values() if one.dialect == OPENAI), key=lambda row: -len(row[0])
+)
+
+
+class Question(Struct, frozen=True, forbid_unknown_fields=True):
+    """path: as the client sends it. headers: by name. key: the id of an API key."""
+
+    path: str = CHAT_COMPLETIONS.path
+    headers: dict[str, str] = field(default_factory=dict)
+    host: str | None = None
+    tenant: str | None = None
+    user: str | None = None
+    key: str | None = None
+    model: str | None = None
+
+
+def principal_of(question: Question, document: Document, keys: Iterable[KeyEntry]) -> Principal:
+    """Whoever asks.
+
+    Raises ValueError when that cannot be told, InvalidCredentials for a key that has expired.
+    """
+    names = list(document.tenants)
+    if question.key is None:
+        if question.tenant is None and len(names) > 1:
+            raise ValueError(
+                f"whose request? Name a tenant with --tenant ({', '.join(names)}), or a key with --key"
+            )
+        tenant = question.tenant or names[0]
+        if tenant not in document.tenants:
+            raise ValueError(f"there is no tenant {tenant!r}; there are {', '.join(names)}")
+        return Principal(tenant, question.user)
+    entry = next((one for one in keys if one.key_id == question.key), None)
+    if entry is None:
+        raise ValueError(
+            f"no key has the id {question.key!r}; keys that were issued are known while a gateway runs"
+        )
+    for name, said, is_ in (("tenant", question.tenant, entry.tenant), ("user", question.user, entry.user)):
+        if said not in (None, is_):
+            raise ValueError(f"the key {question.key} is of {name} {is_}; leave out --{name}")
+    if entry.expires_at is not None and time.time() >= entry.expires_at:
+        raise InvalidCredentials("the API key has expired")
+    return Principal(entry.tenant, entry.user, entry.key_id, entry.allow_models, tuple(entry.labels.items()))
+
+
+def exchange_of(
+    question: Question, principal: Principal, generation: str, prefixes: Sequence[bytes]
+) -> Exchange:
+    """The request as the road would have it.
+
+    prefixes: what routes take off, the longest first.
+    Raises NotFound when nothing is served at its path, ValueError when no model is named.
+    """
+    path = question.path.partition("?")[0]
+    prefix = ""
+    place = _place(path)
+    for each in prefixes if place is None else ():
+        if path.startswith(f"{each.decode()}/"):
+            prefix = each.decode()
+            place = _place(path.removeprefix(prefix))
+            break
+    if place is None:
+        raise NotFound("there is nothing at this path")
+    endpoint, named = place
+    model = named or question.model
+    if model is None:
+        raise ValueError("which model? Name one with --model")
+    fields = {name.lower().encode(): value.encode("latin-1") for name, value in question.headers.items()}
+    if question.host is not None:
+        fields[b"host"] = question.host.encode("latin-1")
+    fields |= {PATH: path.removeprefix(prefix).encode("latin-1"), PREFIX: prefix.encode()}
+    ex = Exchange("explained", endpoint, fields, b"", None, 0.0, 0.0, generation)
+    ex.principal = principal
+    ex.model = model
+    return ex
+
+
+def _place(path: str) -> tuple[Endpoint, str | None] | None:
+    """What is served at a path, and the model that the path names."""
+    if path in ENDPOINTS:
+        return ENDPOINTS[path], None
+    if path == _COUNT_TOKENS:
+        return MESSAGES, None
+    if dialect_of(path) == GEMINI:
+        found = _MODEL_PATH.fullmatch(path)
+        return (GENERATE, found[1]) if found else None
+    if found := _DEPLOYMENT_PATH.fullmatch(path):
+        for suffix, endpoint in _BY_SUFFIX:
+            if found[1].endswith(suffix):
+                model = found[1].removesuffix(suffix)
+                return (endpoint, model) if model else None
+    return None

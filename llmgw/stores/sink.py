@@ -1,0 +1,121 @@
+"""Where the drainer puts what it reads: a database that takes settled requests in batches.
+
+Promise: loading a request again changes nothing, unless what stands there is `lost`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from msgspec.structs import astuple
+
+from llmgw.core.record import Settled
+from llmgw.stores.frames import tamed
+from llmgw.stores.sqlite import connect, database_path, upsert_usage
+from llmgw.stores.urls import is_postgres
+
+_BATCHES = tuple((rows, upsert_usage(rows)) for rows in (64, 8, 1))
+_FULL_COMMIT = "UPDATE meta SET value = value WHERE name = 'keys_changed_seq'"
+
+
+class Sink(Protocol):
+    """Connects when it is first used, and again after `close`.
+
+    alone: whether this process is the host's drainer, which alone does a file's checkpoints.
+    """
+
+    alone: bool
+
+    def load(self, settled: Sequence[Settled], *, synced: bool = False) -> None:
+        """All of it or nothing.
+
+        synced: returns only when this, and all that was loaded before, outlives a power failure.
+        """
+
+    def close(self) -> None: ...
+
+
+def open_sink(url: str, *, durable: bool) -> Sink:
+    """durable: every load is synced."""
+    if is_postgres(url):
+        from llmgw.stores.sink_postgres import PostgresSink
+
+        return PostgresSink(url)
+    return SqliteSink(database_path(url), durable=durable)
+
+
+class SqliteSink:
+    def __init__(self, path: Path, *, durable: bool) -> None:
+        self.alone = False
+        self._path = path
+        self._durable = durable
+        self._connection: sqlite3.Connection | None = None
+
+    def load(self, settled: Sequence[Settled], *, synced: bool = False) -> None:
+        connection = self._connected()
+        if not synced:
+            with _Transaction(connection):
+                _insert(connection, settled)
+            return
+        # With synchronous=FULL a commit syncs the whole log, earlier transactions included.
+        connection.execute("PRAGMA synchronous=FULL")
+        try:
+            with _Transaction(connection):
+                _insert(connection, settled)
+                connection.execute(_FULL_COMMIT)
+        finally:
+            if not self._durable:
+                connection.execute("PRAGMA synchronous=NORMAL")
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is None:
+            if not self._path.exists():
+                raise FileNotFoundError(f"no database at {self._path}")
+            self._connection = connect(self._path, checkpoints=self.alone, durable=self._durable)
+        return self._connection
+
+
+class _Transaction:
+    """Commits, or takes everything back."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            if error is None:
+                self._connection.execute("COMMIT")
+        finally:
+            # The database may have taken it back by itself, when its disk was full.
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+
+def _insert(connection: sqlite3.Connection, settled: Sequence[Settled]) -> None:
+    at = 0
+    left = len(settled)
+    for rows, statement in _BATCHES:
+        while left >= rows:
+            batch = settled[at : at + rows]
+            try:
+                connection.execute(statement, _values(batch))
+            except (OverflowError, UnicodeEncodeError):
+                # An upstream claimed more tokens than an integer of the database holds, or no text.
+                connection.execute(statement, _values([tamed(entry) for entry in batch]))
+            at += rows
+            left -= rows
+
+
+def _values(settled: Sequence[Settled]) -> list[object]:
+    return [value for entry in settled for value in astuple(entry)]

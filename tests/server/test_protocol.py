@@ -1,0 +1,146 @@
+"""The way from the parser's callbacks to the gateway, where the corpus does not look. Under both parsers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from ipaddress import ip_network
+
+import pytest
+
+from llmgw.server.bounded import httptools_parser
+from llmgw.server.front_door import FrontDoor
+from llmgw.server.h11_parser import H11Parser
+from tests.fakes.gateway import RunningGateway
+from tests.fakes.raw_client import chat, request
+from tests.fakes.upstream import ScriptedUpstream, delay, json_reply
+
+LARGE = {"content": "x" * 1_500_000}
+OTHER_PATH = "/v1/chat/completions?by=asgi"
+REPLY = json_reply({"id": "x", "usage": {"prompt_tokens": 1, "completion_tokens": 1}})
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[ScriptedUpstream]:
+    async with ScriptedUpstream() as up:
+        up.default(REPLY)
+        yield up
+
+
+@pytest.fixture(params=[httptools_parser, H11Parser], ids=["httptools", "h11"])
+async def gateway(
+    upstream: ScriptedUpstream, request: pytest.FixtureRequest
+) -> AsyncIterator[RunningGateway]:
+    door = FrontDoor(max_bodies=4_000_000)
+    async with RunningGateway(upstream, make_parser=request.param, door=door) as running:
+        yield running
+        await running.quiet()
+        assert running.gateway.bodies.held == 0
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", OTHER_PATH])
+async def test_b06_large_bodies_have_a_budget(
+    gateway: RunningGateway, upstream: ScriptedUpstream, path: str
+) -> None:
+    """Those beyond it are asked to come again; small ones go on; what is over is free again."""
+    upstream.default(delay(0.5), REPLY)
+    asked = [gateway.ask(chat(**LARGE), path=path) for _ in range(8)]
+    small = [gateway.ask(chat(), path=path) for _ in range(8)]
+
+    answers = await asyncio.gather(*asked)
+    others = await asyncio.gather(*small)
+
+    refused = [answer for answer in answers if answer.status != 200]
+    assert 0 < len(refused) < len(answers)
+    for answer in refused:
+        assert (answer.status, answer.json["error"]["code"]) == (503, "overloaded")
+        assert int(answer.headers["retry-after"]) >= 1
+    assert [answer.status for answer in others] == [200] * 8
+    assert gateway.gateway.bodies.held == 0
+    assert (await gateway.ask(chat(**LARGE), path=path)).status == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", OTHER_PATH])
+async def test_b06_who_leaves_in_a_large_body_gives_it_back(gateway: RunningGateway, path: str) -> None:
+    client = await gateway.connect()
+    await client.send(request(b" " * 1_500_000, path=path, headers={"content-length": "2000000"}))
+    async with asyncio.timeout(5):
+        while not gateway.gateway.bodies.held:
+            await asyncio.sleep(0.01)
+
+    await client.vanish(reset=True)
+
+    async with asyncio.timeout(5):
+        while gateway.gateway.bodies.held:
+            await asyncio.sleep(0.01)
+
+
+async def test_b06_nothing_of_a_large_body_stays_on_an_idle_connection(gateway: RunningGateway) -> None:
+    client = await gateway.open(chat(**LARGE))
+
+    assert (await client.read_answer()).status == 200
+
+    (connection,) = gateway.listener.state.connections
+    assert connection.cycle.body == b""
+
+
+SPOOFED = {
+    "x-forwarded-client-cert": "Subject=root",
+    "x-user": "root",
+    "X_Tenant": "rival",
+    "x-team": "kept",
+}
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", OTHER_PATH])
+@pytest.mark.parametrize("trusted", [False, True])
+async def test_c08_identity_is_believed_of_trusted_proxies_only(
+    upstream: ScriptedUpstream, path: str, trusted: bool
+) -> None:
+    """Nobody behind the door sees what a client says of itself in a proxy's words."""
+    networks = (ip_network("127.0.0.0/8"),) if trusted else ()
+    seen = []
+    async with RunningGateway(upstream, door=FrontDoor(trusted=networks)) as gateway:
+        begin = gateway.gateway.begin
+
+        def look(client: object) -> None:
+            seen.append(client.fields)  # type: ignore[attr-defined]
+            begin(client)  # type: ignore[arg-type]
+
+        gateway.gateway.begin = look  # type: ignore[assignment, method-assign]
+        assert (await gateway.ask(chat(), path=path, headers=SPOOFED)).status == 200
+
+    (fields,) = seen
+    assert fields[b"x-team"] == b"kept"
+    for name in (b"x-forwarded-client-cert", b"x-user", b"x_tenant"):
+        assert (name in fields) is trusted
+    assert not {"x-user", "x_tenant", "x-team"} & set(upstream.requests[0].headers)
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", OTHER_PATH])
+async def test_java_asks_for_http2_with_its_first_post(
+    gateway: RunningGateway, upstream: ScriptedUpstream, path: str
+) -> None:
+    """Its body must neither be lost nor be read as another request."""
+    wish = {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c", "http2-settings": "AAEAAEAA"}
+    client = await gateway.connect()
+    await client.send(request(chat("one"), path=path, headers=wish) + request(chat("two"), path=path))
+
+    for _ in range(2):
+        assert (await client.read_answer()).status == 200
+
+    assert [json.loads(each.body)["messages"][0]["content"] for each in upstream.requests] == ["one", "two"]
+
+
+async def test_what_is_ready_is_not_begun_when_what_follows_is_refused(
+    gateway: RunningGateway, upstream: ScriptedUpstream
+) -> None:
+    """Its client will not hear the answer, so nobody is to pay for it."""
+    client = await gateway.connect()
+    await client.send(request(chat()) + request(chat()).replace(b"host:", b"no-host:"))
+
+    assert await client.at_end()
+
+    assert upstream.requests == []
+    assert gateway.journal.entries == []
