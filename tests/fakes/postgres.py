@@ -67,8 +67,13 @@ class PostgresServer:
             self.port = int(sock.getsockname()[1])
         if self._owner is not None:
             if not all(place.stat().st_mode & 0o001 for place in installed.parents):
-                # An environment in a home that only root may enter.
-                installed = shutil.copytree(installed, self._home / "pginstall", symlinks=True)
+                # An environment in a home that only root may enter. The programs find their libraries
+                # beside the package.
+                package_dir = installed.parent
+                libraries = package_dir.with_name(f"{package_dir.name}.libs")
+                copied = self._home / package_dir.name
+                shutil.copytree(libraries, self._home / libraries.name, symlinks=True)
+                installed = shutil.copytree(installed, copied / installed.name, symlinks=True)
             os.chown(self._home, self._owner.pw_uid, self._owner.pw_gid)
         self.programs = installed / "bin"
         password = self._home / "password"
