@@ -49,6 +49,15 @@ def client_dialect(endpoint: Endpoint, agent: bytes = b"") -> Dialect:
     return _dialect(endpoint.dialect, endpoint.operation)
 
 
+def reads_otherwise(endpoint: Endpoint, target: Target, agent: bytes) -> bool:
+    """Whether a client cannot read the stream that a target of its own endpoint's dialect gives."""
+    return (
+        endpoint.suffix == _CHAT_COMPLETIONS
+        and agent.startswith(_MISTRAL_AGENT)
+        and "mistral" not in (target.kind, target.vendor)
+    )
+
+
 def target_dialect(endpoint: Endpoint, target: Target) -> Dialect:
     """What a target speaks at one of its endpoints, with what its vendor does differently."""
     if endpoint.dialect == OPENAI and endpoint.operation is Operation.CHAT and target.kind != "openai":

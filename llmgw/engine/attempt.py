@@ -17,7 +17,7 @@ from llmgw.core.exchange import Exchange
 from llmgw.core.record import Opened
 from llmgw.core.reply import Reply
 from llmgw.dialects.base import OVERLOADED, RATE_LIMIT, UpstreamFailure
-from llmgw.dialects.registry import target_failure
+from llmgw.dialects.registry import reads_otherwise, target_failure
 from llmgw.dialects.taps import Tap, WholeTap
 from llmgw.engine.convert import upstream_body
 from llmgw.engine.crossing import (
@@ -81,7 +81,10 @@ async def attempt(
         head = lane.head(own)
     if own is None or head is None or not (own is endpoint or is_crossed(endpoint, own)):
         raise NotFound(f"model '{ex.model}' does not serve {endpoint.path}")
-    if own is endpoint or is_alike(endpoint, own):
+    alike = own is endpoint or is_alike(endpoint, own)
+    if alike and ex.streamed:
+        alike = not reads_otherwise(endpoint, lane.target, ex.fields.get(b"user-agent", b""))
+    if alike:
         body = upstream_body(ex, lane, own)
         for name in lane.provider.forwards:
             if name in ex.fields:

@@ -97,10 +97,7 @@ def test_chat(stage: Stage, sdk: Sdk, client: str, family: str, stream: bool) ->
     assert (asked.system, asked.texts, asked.max_output) == (SYSTEM, ["hello you"], LIMIT)
     assert answer.text == "Hello there, friend"
     assert answer.stop == STOPS[client][0]
-    if client == "mistralai" and stream and family in RELAYED:
-        assert answer.usage is None  # nothing in its request asks for usage, as its own service needs not
-    else:
-        assert answer.usage == (INPUT, OUTPUT)
+    assert answer.usage == (INPUT, OUTPUT)
     assert b"sk-test" not in stage.heads[-1]
     assert UPSTREAM_KEY.encode() in stage.heads[-1] or family in ("ollama", "bedrock")
 
@@ -109,7 +106,6 @@ def test_chat(stage: Stage, sdk: Sdk, client: str, family: str, stream: bool) ->
 @pytest.mark.parametrize("word", ["tools", "parallel"])
 def test_tools(stage: Stage, sdk: Sdk, client: str, family: str, stream: bool, word: str) -> None:
     """Calls come down, and go back up with their results, each at its own call."""
-    _skip_what_the_sdk_cannot_read(client, family, stream)
     history = [sdk.user(f"{word} please")]
     cities = CITIES[: 2 if word == "parallel" else 1]
 
@@ -156,7 +152,6 @@ def test_schema(stage: Stage, sdk: Sdk, family: str, stream: bool) -> None:
 @WHOLE_OR_STREAMED
 def test_thinking(stage: Stage, sdk: Sdk, client: str, family: str, stream: bool) -> None:
     """Thoughts are shown, and their signature comes back to who signed; to nobody else."""
-    _skip_what_the_sdk_cannot_read(client, family, stream)
     if (client, family, stream) == ("openai-chat", "mistral", True):
         pytest.skip("Mistral's thoughts are parts of the content, which OpenAI's SDK cannot gather")
     history = [sdk.user("think first")]
@@ -167,8 +162,8 @@ def test_thinking(stage: Stage, sdk: Sdk, client: str, family: str, stream: bool
     back = stage.asked[-1].thoughts
 
     speaks = family != "openai" or client == "openai-responses"
-    if client == "mistralai" and family in RELAYED:
-        speaks = False  # its SDK has no member for thoughts outside of the content
+    if client == "mistralai" and family in RELAYED and not stream:
+        speaks = False  # relayed as they came; its SDK has no member for them
     assert thought.thinking == ("I should ask." if speaks else "")
     assert [arguments for _, _, arguments in thought.calls] == [{"city": CITIES[0]}]
     signs = family in SIGNING or (family, client) == ("openai", "openai-responses")
@@ -228,12 +223,6 @@ def test_errors_of_the_gateway(stage: Stage, client: str, sdk: Sdk, stream: bool
         stranger.close()
 
     assert len(stage.asked) == before
-
-
-def _skip_what_the_sdk_cannot_read(client: str, family: str, stream: bool) -> None:
-    """Streams of one dialect are relayed as they come, also to an SDK that cannot read them."""
-    if client == "mistralai" and family in RELAYED and stream:
-        pytest.skip("Mistral's SDK reads no tool call that comes in pieces, as OpenAI's do")
 
 
 def status_of(error: BaseException) -> object:
