@@ -26,6 +26,10 @@ class Operation(Enum):
     TRANSCRIPTION = "transcription"
 
 
+ON_TOKENS = frozenset({Operation.CHAT, Operation.COMPLETION, Operation.EMBEDDINGS, Operation.RESPONSES})
+"""Those whose use can be counted from their texts, and which may be asked twice without harm."""
+
+
 class BodyKind(Enum):
     """How the request's body is framed."""
 

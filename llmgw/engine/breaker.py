@@ -24,6 +24,14 @@ class BreakerRules:
     open_for_s: float = 5.0
 
 
+def state_of(state: TargetState, now: float) -> str:
+    """CLOSED, OPEN or HALF_OPEN."""
+    until = state.open_until
+    if not until:
+        return CLOSED
+    return OPEN if now < until and not state.probing else HALF_OPEN
+
+
 class Breaker:
     """One target's.
 
@@ -47,10 +55,7 @@ class Breaker:
         return not self._state.open_until
 
     def state(self, now: float) -> str:
-        until = self._state.open_until
-        if not until:
-            return CLOSED
-        return OPEN if now < until and not self._state.probing else HALF_OPEN
+        return state_of(self._state, now)
 
     def retry_in_s(self, now: float) -> float:
         """How long until a call may go, 0 when one may."""

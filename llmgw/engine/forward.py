@@ -21,7 +21,7 @@ from llmgw.core.errors import (
     UpstreamUnreachable,
 )
 from llmgw.core.exchange import Exchange
-from llmgw.core.operation import Operation
+from llmgw.core.operation import ON_TOKENS
 from llmgw.core.reply import Reply
 from llmgw.dialects.base import (
     AUTH,
@@ -47,7 +47,6 @@ from llmgw.policies.access import allows
 from llmgw.ports.client import Client
 from llmgw.ports.transport import Timeouts
 
-_REPEATED = frozenset({Operation.CHAT, Operation.COMPLETION, Operation.EMBEDDINGS, Operation.RESPONSES})
 """What is made again though the first call may have done its work; the others only when it cannot have."""
 _DEADLINE = b"x-llmgw-timeout"
 _SECONDS = re.compile(rb"(\d{1,6}(?:\.\d{1,6})?)s?")
@@ -249,7 +248,7 @@ class Trip:
             self._reason = "error"
             if isinstance(error, UpstreamTimeout) and self._road.loop.time() >= self._deadline:
                 return False
-            if self._ex.endpoint.operation not in _REPEATED and not isinstance(error, UpstreamUnreachable):
+            if self._ex.endpoint.operation not in ON_TOKENS and not isinstance(error, UpstreamUnreachable):
                 return False
             self._again.append(lane)
             return True

@@ -12,7 +12,7 @@ from msgspec import structs
 
 from llmgw.core.errors import ClientGone, GatewayError
 from llmgw.core.exchange import Exchange
-from llmgw.core.operation import Operation
+from llmgw.core.operation import ON_TOKENS
 from llmgw.core.usage import ESTIMATED, Usage
 from llmgw.dialects.taps import Tap
 from llmgw.engine.call import FAILURES, Failure, call
@@ -25,7 +25,6 @@ from llmgw.ports.client import Client, Flow
 from llmgw.ports.transport import Timeouts
 from llmgw.tokens.need import input_tokens
 
-_HEDGED = frozenset({Operation.CHAT, Operation.COMPLETION, Operation.EMBEDDINGS, Operation.RESPONSES})
 _RESULT = (
     "attempts",
     "cost_nano_usd",
@@ -59,7 +58,7 @@ async def hedged(
 
     Raises what `call` does when the first failed before the second was asked, BothFailed after.
     """
-    if len(lanes) < 2 or ex.endpoint.operation not in _HEDGED:
+    if len(lanes) < 2 or ex.endpoint.operation not in ON_TOKENS:
         return await call(ex, plan, lanes[0], client, road, plan.timeouts, now)
     race = _Race(ex, plan, lanes, client, road)
     try:

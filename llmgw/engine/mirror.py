@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from llmgw.core.errors import GatewayError
 from llmgw.core.exchange import Exchange
-from llmgw.core.operation import Operation
+from llmgw.core.operation import ON_TOKENS
 from llmgw.core.principal import Principal
 from llmgw.dialects.taps import Tap
 from llmgw.engine.attempt import TurnedDown, attempt
@@ -25,7 +25,6 @@ TENANT = "_mirror"
 """Whom copies are recorded for. No configured tenant can have such a name."""
 MOST = 16
 """Copies under way in one process; requests beyond go without one."""
-_MIRRORED = frozenset({Operation.CHAT, Operation.COMPLETION, Operation.EMBEDDINGS, Operation.RESPONSES})
 
 
 class Nobody:
@@ -55,7 +54,7 @@ class Nobody:
 def offer(ex: Exchange, plan: Plan, mirror: Mirror, road: Road, random: Callable[[], float]) -> None:
     """Copy `ex` or not, as the share and the room have it. Returns at once."""
     envelope = ex.envelope
-    if ex.endpoint.operation not in _MIRRORED or envelope is None or random() >= mirror.share:
+    if ex.endpoint.operation not in ON_TOKENS or envelope is None or random() >= mirror.share:
         return
     mirrors = road.mirrors
     if len(mirrors.under_way) >= MOST or "previous_response_id" in envelope.members:

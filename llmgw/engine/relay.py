@@ -40,7 +40,6 @@ from llmgw.wire.headers import wait_s
 from llmgw.wire.sse import SseSplitter, event_data, whole_events
 
 _MAX_ERROR_BODY = 256 * 1024
-_MAX_EVENT = 1024 * 1024
 _STREAM = b"text/event-stream"
 _LINES = b"application/x-ndjson"
 _FRAMES = b"application/vnd.amazon.eventstream"

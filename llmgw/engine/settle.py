@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from llmgw.core.errors import ClientGone, GatewayError, UpstreamError
 from llmgw.core.exchange import Exchange
-from llmgw.core.operation import Operation
+from llmgw.core.operation import ON_TOKENS
 from llmgw.core.record import Settled
 from llmgw.core.usage import ESTIMATED, NO_USAGE
 from llmgw.dialects.taps import Tap
@@ -17,7 +17,6 @@ from llmgw.ports.policy import Ticket
 from llmgw.ports.telemetry import RequestReport
 from llmgw.tokens.prices import UnitPrices, cost_nano_usd
 
-_COUNTED = frozenset({Operation.CHAT, Operation.COMPLETION, Operation.EMBEDDINGS, Operation.RESPONSES})
 """Operations whose price is by tokens, so that tokens are counted when none are reported."""
 _UNBILLED = frozenset({"refused", "upstream_error", "error"})
 """Outcomes that cost nothing where the provider reports no usage."""
@@ -28,7 +27,7 @@ def is_uncounted(ex: Exchange, delivered: Tap | None) -> bool:
     return (
         ex.usage is None
         and ex.dispatched is not None
-        and ex.endpoint.operation in _COUNTED
+        and ex.endpoint.operation in ON_TOKENS
         and (delivered is not None or ex.outcome == "client_gone")
     )
 

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from llmgw.engine.breaker import CLOSED, HALF_OPEN, OPEN
-from llmgw.ports.targets import TargetState, TargetStates
+from llmgw.engine.breaker import CLOSED, HALF_OPEN, OPEN, state_of
+from llmgw.ports.targets import TargetStates
 from llmgw.telemetry.events import Events
 
 STATE_VALUES = {CLOSED: 0.0, HALF_OPEN: 1.0, OPEN: 2.0}
@@ -40,7 +40,7 @@ def standings(states: TargetStates, now: float) -> list[Standing]:
                 tenant or None,
                 provider,
                 model[0] if model else None,
-                _state(state, now),
+                state_of(state, now),
                 round(max(0.0, state.cooled_until - now), 3),
             )
         )
@@ -81,10 +81,3 @@ class TargetWatch:
     def _tell(self, level: str, event: str, one: Standing) -> None:
         fields = {name: value for name, value in asdict(one).items() if value is not None}
         self._events.log_event(level, event, **fields)
-
-
-def _state(state: TargetState, now: float) -> str:
-    until = state.open_until
-    if not until:
-        return CLOSED
-    return OPEN if now < until and not state.probing else HALF_OPEN

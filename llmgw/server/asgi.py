@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
 
-from llmgw.core.errors import GatewayError, RequestTimeout, RequestTooLarge
+from llmgw.core.errors import ClientGone, GatewayError
 from llmgw.core.operation import Endpoint
 from llmgw.ports.client import Flow
-from llmgw.server.front_door import PACE_BYTES, PACE_S, LargeBody
+from llmgw.server.body import Message, Receive, read_body
+from llmgw.server.front_door import LargeBody
 from llmgw.server.gateway import Gateway
 from llmgw.wire.headers import fields_of, pairs_of
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 _HIGH_WATER = 128 * 1024
@@ -141,13 +139,13 @@ async def serve(
     pump = asyncio.ensure_future(client.pump(send))
     with LargeBody(gateway.bodies) as large:
         try:
-            client.body = await _body(receive, fields, gateway, large)
+            client.body = await read_body(receive, fields.get(b"content-length", b""), gateway.limits, large)
+        except ClientGone:
+            pump.cancel()
+            return
         except GatewayError as error:
             gateway.refuse(client, error)
             await pump
-            return
-        except ConnectionError:
-            pump.cancel()
             return
         gateway.begin(client)
         watch = asyncio.ensure_future(_watch(receive, client))
@@ -155,34 +153,6 @@ async def serve(
             await pump
         finally:
             watch.cancel()
-
-
-async def _body(receive: Receive, fields: dict[bytes, bytes], gateway: Gateway, large: LargeBody) -> bytes:
-    limit = gateway.limits.max_body
-    too_large = RequestTooLarge(f"the body is larger than {limit} bytes")
-    declared = fields.get(b"content-length", b"")
-    if declared.isdigit() and int(declared) > limit:
-        raise too_large
-    pieces: list[bytes] = []
-    size = counted = 0
-    try:
-        async with asyncio.timeout(gateway.limits.body_timeout_s), asyncio.timeout(PACE_S) as pace:
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ConnectionResetError
-                pieces.append(message.get("body", b""))
-                size += len(pieces[-1])
-                if size > limit:
-                    raise too_large
-                large.grow_to(size)
-                if not message.get("more_body"):
-                    return b"".join(pieces)
-                if size - counted >= PACE_BYTES:
-                    counted = size
-                    pace.reschedule(gateway.road.loop.time() + PACE_S)
-    except TimeoutError:
-        raise RequestTimeout("the body did not arrive in time") from None
 
 
 async def _watch(receive: Receive, client: AsgiClient) -> None:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from llmgw.core.errors import (
-    ClientGone,
     GatewayError,
     InvalidCredentials,
     InvalidRequest,
     MethodNotAllowed,
     ModelNotFound,
     NotFound,
-    RequestTimeout,
-    RequestTooLarge,
 )
 from llmgw.core.exchange import Exchange
 from llmgw.core.facts import ModelFacts
@@ -43,6 +39,8 @@ from llmgw.engine.body import OFF_LOOP_BYTES, open_body
 from llmgw.engine.settle import blame, tell
 from llmgw.policies.access import Access
 from llmgw.ports.policy import Ticket
+from llmgw.server.body import read_body
+from llmgw.server.front_door import LargeBody
 from llmgw.server.gateway import Gateway
 from llmgw.server.model_shapes import (
     anthropic_list,
@@ -241,11 +239,13 @@ class Rest:
         tickets: list[Ticket] = []
         try:
             await self._caller(ex, tickets)
-            ex.body = await _body(request, gateway.limits.max_body, gateway.limits.body_timeout_s)
-            if len(ex.body) > OFF_LOOP_BYTES:
-                found = await gateway.road.loop.run_in_executor(None, read)
-            else:
-                found = read()
+            declared = ex.fields.get(b"content-length", b"")
+            with LargeBody(gateway.bodies) as large:
+                ex.body = await read_body(request.receive, declared, gateway.limits, large)
+                if len(ex.body) > OFF_LOOP_BYTES:
+                    found = await gateway.road.loop.run_in_executor(None, read)
+                else:
+                    found = read()
             ex.fields.update(path_fields(request.scope))
             gateway.generation.match(ex)
             self._access.admit(ex)
@@ -281,22 +281,6 @@ class Rest:
     def _end(self, ex: Exchange) -> None:
         road = self._gateway.road
         tell(ex, road, road.loop.time())
-
-
-async def _body(request: Request, most: int, within_s: float) -> bytes:
-    """The body of a request. Raises RequestTooLarge, RequestTimeout and ClientGone."""
-    body = bytearray()
-    try:
-        async with asyncio.timeout(within_s):
-            async for piece in request.stream():
-                body += piece
-                if len(body) > most:
-                    raise RequestTooLarge(f"the body is larger than {most} bytes")
-    except TimeoutError:
-        raise RequestTimeout("the body did not arrive in time") from None
-    except ClientDisconnect:
-        raise ClientGone("the client left") from None
-    return bytes(body)
 
 
 def key_of_query(request: Request) -> dict[bytes, bytes]:

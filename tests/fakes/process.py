@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 from urllib.error import URLError
@@ -42,6 +42,21 @@ def rows(*args: str, cwd: Path) -> Any:
     done = llmgw(*args, "--format", "json", cwd=cwd)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def key_for(tenant: str, place: Path) -> str:
+    """A key of `tenant`, issued in `place`."""
+    return str(rows("keys", "create", "--tenant", tenant, cwd=place)["key"])
+
+
+def within(seconds: float, condition: Callable[[], bool]) -> bool:
+    """Whether it came true in that time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 class GatewayProcess:
@@ -108,6 +123,11 @@ class GatewayProcess:
         """What the admin listener says."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}{path}", timeout=5) as answer:
             return str(answer.read().decode())
+
+    def events(self, name: str) -> list[dict[str, object]]:
+        """Those of its log lines so far that tell of `name`."""
+        found = [json.loads(line) for line in self.err.read_text().splitlines() if line.startswith("{")]
+        return [event for event in found if event.get("event") == name]
 
     def kill(self) -> None:
         """SIGKILL."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.process import GatewayProcess, llmgw, rows
+from tests.fakes.process import GatewayProcess, llmgw, rows, within
 from tests.fakes.raw_client import RawClient, chat, request
 
 CONFIG = """
@@ -36,15 +36,6 @@ quotas:
   - {per: key, cost: 1000 USD, window: month}
 """
 )
-
-
-def within(seconds: float, condition: Callable[[], bool]) -> bool:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 async def until(ask: Callable[[], Awaitable[list[int]]], wanted: list[int]) -> bool:

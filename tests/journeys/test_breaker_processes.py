@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from pathlib import Path
 
 import pytest
@@ -27,11 +26,6 @@ async def ask(gateway: GatewayProcess, key: str, model: str) -> int:
     status = (await client.read_answer()).status
     client.writer.close()
     return status
-
-
-def events(gateway: GatewayProcess, name: str) -> list[dict[str, object]]:
-    found = [json.loads(line) for line in gateway.err.read_text().splitlines() if line.startswith("{")]
-    return [event for event in found if event.get("event") == name]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -72,8 +66,8 @@ models:
             upstream.default(WORKS)
             assert await asyncio.gather(*(ask(gateway, key, "m") for _ in range(20))) == [200] * 20
             await asyncio.sleep(0.7)
-        assert [event["model"] for event in events(gateway, "target_failing")] == ["a"]
-        assert [event["model"] for event in events(gateway, "target_recovered")] == ["a"]
+        assert [event["model"] for event in gateway.events("target_failing")] == ["a"]
+        assert [event["model"] for event in gateway.events("target_recovered")] == ["a"]
 
 
 async def test_a_refused_credential_is_told(tmp_path: Path) -> None:
@@ -93,5 +87,5 @@ models: {{m: {{targets: [{{provider: up, model: a}}]}}}}
             await asyncio.sleep(1.2)
             (row,) = [one for one in rows("providers", "list", cwd=tmp_path) if one["provider"] == "up"]
             assert row["credential"] == "refused"
-        (event,) = events(gateway, "credential_refused")
+        (event,) = gateway.events("credential_refused")
         assert event["provider"] == "up"

@@ -8,7 +8,6 @@ import random
 import signal
 import socket
 import sqlite3
-import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from urllib.error import HTTPError
 
 import pytest
 
-from tests.fakes.process import GatewayProcess, llmgw, rows
+from tests.fakes.process import GatewayProcess, key_for, llmgw, rows, within
 from tests.fakes.raw_client import RawClient, chat, request
 
 CONFIG = """
@@ -42,7 +41,7 @@ def place(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def key(place: Path) -> str:
-    return str(rows("keys", "create", "--tenant", "acme", cwd=place)["key"])
+    return key_for("acme", place)
 
 
 @pytest.fixture
@@ -64,15 +63,6 @@ def ask(gateway: GatewayProcess, key: str, text: str = "hi", **more: object) -> 
     except HTTPError as refused:
         refused.close()
         return refused.code
-
-
-def within(seconds: float, condition: object) -> bool:
-    end = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 async def load(port: int, key: str, answered: Counter[str], sent: Counter[str], seconds: float) -> None:

@@ -8,13 +8,13 @@ import os
 import signal
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import HTTPError
 
 import pytest
 
-from tests.fakes.process import GatewayProcess, llmgw, rows
+from tests.fakes.process import GatewayProcess, llmgw, rows, within
 from tests.fakes.raw_client import RawClient, chat, request
 
 CONFIG = """
@@ -59,22 +59,8 @@ def key(file: Path) -> str:
 @pytest.fixture
 def gateway(file: Path, key: str, workers: int) -> Iterator[GatewayProcess]:
     with GatewayProcess(file.parent) as running:
-        assert workers == 1 or within(10, lambda: len(events(running, "worker_ready")) == workers)
+        assert workers == 1 or within(10, lambda: len(running.events("worker_ready")) == workers)
         yield running
-
-
-def within(seconds: float, condition: Callable[[], bool]) -> bool:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.01)
-    return True
-
-
-def events(gateway: GatewayProcess, name: str) -> list[dict[str, object]]:
-    found = [json.loads(line) for line in gateway.err.read_text().splitlines() if line.startswith("{")]
-    return [event for event in found if event["event"] == name]
 
 
 def generation(gateway: GatewayProcess) -> str:
@@ -106,7 +92,7 @@ def test_an_edit_is_in_effect_everywhere_within_a_second(
     assert within(3, lambda: asyncio.run(statuses(gateway, key, "more")) == {200})
 
     assert time.monotonic() - written < 1.5
-    assert within(1, lambda: len(events(gateway, "config_reloaded")) == 1)
+    assert within(1, lambda: len(gateway.events("config_reloaded")) == 1)
     kept = file.parent / ".llmgw" / "lastgood"
     assert within(1, lambda: generation(gateway) in kept.read_text())
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
@@ -126,8 +112,8 @@ def test_broken_files_have_no_effect_and_are_told_with_their_place(
 
     for number, (bad, told) in enumerate(broken.items(), 1):
         file.write_text(bad)
-        assert within(2, lambda number=number: len(events(gateway, "config_rejected")) == number)
-        assert str(events(gateway, "config_rejected")[-1]["error"]).startswith(told)
+        assert within(2, lambda number=number: len(gateway.events("config_rejected")) == number)
+        assert str(gateway.events("config_rejected")[-1]["error"]).startswith(told)
 
     assert generation(gateway) == before
     assert asyncio.run(statuses(gateway, key, "echo")) == {200}
@@ -161,7 +147,7 @@ def test_commands_compare_and_reload(gateway: GatewayProcess, file: Path, text: 
     )
     file.write_text(staged.read_text())
     assert llmgw("reload", cwd=file.parent).returncode == 0
-    assert within(1, lambda: len(events(gateway, "config_reloaded")) == 1)
+    assert within(1, lambda: len(gateway.events("config_reloaded")) == 1)
 
 
 def test_l03_sighup_symlinks_and_a_deleted_file(
@@ -176,12 +162,12 @@ def test_l03_sighup_symlinks_and_a_deleted_file(
     assert within(2, lambda: asyncio.run(statuses(gateway, key, "linked")) == {200})
 
     file.unlink()
-    assert within(2, lambda: len(events(gateway, "config_rejected")) == 1)
+    assert within(2, lambda: len(gateway.events("config_rejected")) == 1)
     gateway.signal(signal.SIGHUP)
     time.sleep(0.3)
 
     assert asyncio.run(statuses(gateway, key, "linked")) == {200}
-    assert len(events(gateway, "config_rejected")) == 1
+    assert len(gateway.events("config_rejected")) == 1
 
 
 def test_l01_reloads_under_load_lose_nothing(
@@ -224,8 +210,8 @@ def test_l01_reloads_under_load_lose_nothing(
 
     assert all(counts)
     assert len(known) >= 6
-    assert len(events(gateway, "config_reloaded")) >= 5
-    assert events(gateway, "config_rejected") == []
+    assert len(gateway.events("config_reloaded")) >= 5
+    assert gateway.events("config_rejected") == []
 
 
 @pytest.mark.parametrize("workers", [2], indirect=True)
@@ -234,13 +220,13 @@ def test_l08_a_worker_that_follows_serves_the_last_good(
 ) -> None:
     """With a bad file on disk: what was reloaded, not what the gateway began with."""
     file.write_text(with_model(text, "more"))
-    assert within(3, lambda: len(events(gateway, "config_reloaded")) == 1)
+    assert within(3, lambda: len(gateway.events("config_reloaded")) == 1)
     file.write_text("version: [broken")
-    assert within(3, lambda: len(events(gateway, "config_rejected")) == 1)
+    assert within(3, lambda: len(gateway.events("config_rejected")) == 1)
 
-    os.kill(int(str(events(gateway, "worker_ready")[0]["pid"])), signal.SIGKILL)
+    os.kill(int(str(gateway.events("worker_ready")[0]["pid"])), signal.SIGKILL)
 
-    assert within(5, lambda: len(events(gateway, "worker_ready")) == 3)
+    assert within(5, lambda: len(gateway.events("worker_ready")) == 3)
     assert asyncio.run(statuses(gateway, key, "more", 24)) == {200}
 
 
@@ -293,7 +279,7 @@ def test_a_quota_that_is_added_counts_what_was_used_before(
     assert within(5, lambda: len(rows("usage", "report", "--by", "model", cwd=file.parent)) == 1)
 
     file.write_text(f"{text}quotas: [{{per: tenant, requests: 10, window: month}}]\n")
-    assert within(3, lambda: bool(events(gateway, "config_reloaded")))
+    assert within(3, lambda: bool(gateway.events("config_reloaded")))
 
     (balance,) = [row for row in rows("quota", "show", cwd=file.parent) if row["tenant"] == "acme"]
     assert balance["used"] == 8

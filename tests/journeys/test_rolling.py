@@ -6,13 +6,12 @@ import asyncio
 import json
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.fakes.process import GatewayProcess, llmgw, rows
+from tests.fakes.process import GatewayProcess, key_for, llmgw, rows, within
 from tests.fakes.raw_client import RawClient, chat, request
 
 CONFIG = """
@@ -36,7 +35,7 @@ def place(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def key(place: Path) -> str:
-    return str(rows("keys", "create", "--tenant", "acme", cwd=place)["key"])
+    return key_for("acme", place)
 
 
 @pytest.fixture
@@ -44,15 +43,6 @@ def gateway(place: Path, key: str) -> Iterator[GatewayProcess]:
     with GatewayProcess(place) as running:
         assert within(30, lambda: serving(running) == 2)
         yield running
-
-
-def within(seconds: float, condition: Callable[[], bool]) -> bool:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def listed(gateway: GatewayProcess) -> list[dict[str, object]]:
@@ -64,11 +54,6 @@ def listed(gateway: GatewayProcess) -> list[dict[str, object]]:
 def serving(gateway: GatewayProcess) -> int:
     """How many workers do, whatever generation."""
     return sum(json.loads(gateway.admin("/readyz"))["workers"].values())
-
-
-def events(gateway: GatewayProcess, name: str) -> list[dict[str, object]]:
-    found = [json.loads(line) for line in gateway.err.read_text().splitlines() if line.startswith("{")]
-    return [event for event in found if event["event"] == name]
 
 
 class Load:
@@ -127,7 +112,7 @@ def test_restart_replaces_every_worker_and_fails_no_request(gateway: GatewayProc
     after = listed(gateway)
     assert not before & {row["pid"] for row in after}
     assert len({row["generation"] for row in after}) == 1
-    assert [event["level"] for event in events(gateway, "worker_ended")] == ["info", "info"]
+    assert [event["level"] for event in gateway.events("worker_ended")] == ["info", "info"]
     assert "llmgw_worker_restarts 0" in gateway.admin("/metrics")
     assert gateway.stop() == 0
     (row,) = rows("usage", "report", "--by", "outcome", cwd=gateway.directory)
@@ -140,26 +125,26 @@ def test_sigusr2_does_the_same_and_one_that_is_sent_meanwhile_changes_nothing(
     before = {row["pid"] for row in listed(gateway)}
 
     gateway.signal(signal.SIGUSR2)
-    assert within(10, lambda: len(events(gateway, "workers_restarting")) == 1)
+    assert within(10, lambda: len(gateway.events("workers_restarting")) == 1)
     gateway.signal(signal.SIGUSR2)
 
-    assert within(30, lambda: len(events(gateway, "workers_restarted")) == 1)
-    assert len(events(gateway, "workers_not_restarted")) == 1
+    assert within(30, lambda: len(gateway.events("workers_restarted")) == 1)
+    assert len(gateway.events("workers_not_restarted")) == 1
     assert not before & {row["pid"] for row in listed(gateway)}
-    assert len(events(gateway, "worker_ready")) == 4
+    assert len(gateway.events("worker_ready")) == 4
 
 
 def test_l08_a_bad_file_on_disk_stops_no_worker_that_follows(gateway: GatewayProcess, key: str) -> None:
     """Neither one that is replaced nor one that takes the place of a dead one."""
     (gateway.directory / "llmgw.yaml").write_text("version: [broken")
-    assert within(10, lambda: len(events(gateway, "config_rejected")) == 1)
+    assert within(10, lambda: len(gateway.events("config_rejected")) == 1)
 
     # The file does not say any more where the gateway is to be asked.
     gateway.signal(signal.SIGUSR2)
-    assert within(30, lambda: len(events(gateway, "workers_restarted")) == 1)
-    for event in events(gateway, "worker_ready")[2:]:
+    assert within(30, lambda: len(gateway.events("workers_restarted")) == 1)
+    for event in gateway.events("worker_ready")[2:]:
         os.kill(int(str(event["pid"])), signal.SIGKILL)
-    assert within(30, lambda: len(events(gateway, "worker_ready")) == 6)
+    assert within(30, lambda: len(gateway.events("worker_ready")) == 6)
 
     async def scene() -> None:
         load = Load(gateway, key)
@@ -178,15 +163,15 @@ def test_b12_a_stopped_worker_is_noticed_told_of_and_replaced(gateway: GatewayPr
     victim, other = listed(gateway)
     os.kill(int(str(victim["pid"])), signal.SIGSTOP)
 
-    assert within(15, lambda: [event["pid"] for event in events(gateway, "worker_silent")] == [victim["pid"]])
+    assert within(15, lambda: [event["pid"] for event in gateway.events("worker_silent")] == [victim["pid"]])
     file = gateway.directory / "llmgw.yaml"
     file.write_text(CONFIG.replace("acme: {}", "acme: {}\n  bolt: {}"))
-    assert within(10, lambda: len(events(gateway, "config_reloaded")) == 1)
+    assert within(10, lambda: len(gateway.events("config_reloaded")) == 1)
 
-    assert within(20, lambda: [event["pid"] for event in events(gateway, "worker_stuck")] == [victim["pid"]])
+    assert within(20, lambda: [event["pid"] for event in gateway.events("worker_stuck")] == [victim["pid"]])
     assert within(20, lambda: serving(gateway) == 2)
     now = listed(gateway)
-    assert {row["generation"] for row in now} == {events(gateway, "config_reloaded")[0]["generation"]}
+    assert {row["generation"] for row in now} == {gateway.events("config_reloaded")[0]["generation"]}
     assert other["pid"] in {row["pid"] for row in now}
     assert victim["pid"] not in {row["pid"] for row in now}
 

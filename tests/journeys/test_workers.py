@@ -12,13 +12,13 @@ import sqlite3
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.fakes.process import GatewayProcess, llmgw, rows
+from tests.fakes.process import GatewayProcess, key_for, llmgw, rows, within
 from tests.fakes.raw_client import RawClient, chat, request
 
 CONFIG = """
@@ -42,7 +42,7 @@ def place(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def key(place: Path) -> str:
-    return str(rows("keys", "create", "--tenant", "acme", cwd=place)["key"])
+    return key_for("acme", place)
 
 
 @pytest.fixture
@@ -52,30 +52,16 @@ def gateway(place: Path, key: str) -> Iterator[GatewayProcess]:
         yield running
 
 
-def within(seconds: float, condition: Callable[[], bool]) -> bool:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True
-
-
 def metric(gateway: GatewayProcess, name: str) -> float:
     """The sum over a metric's labels."""
     samples = (line.rpartition(" ") for line in gateway.admin("/metrics").splitlines())
     return sum(float(value) for sample, _, value in samples if sample.partition("{")[0] == name)
 
 
-def events(gateway: GatewayProcess, name: str) -> list[dict[str, object]]:
-    found = [json.loads(line) for line in gateway.err.read_text().splitlines() if line.startswith("{")]
-    return [event for event in found if event["event"] == name]
-
-
 def workers(gateway: GatewayProcess) -> list[int]:
     """The process ids of those that live, by their place."""
-    ended = {event["pid"] for event in events(gateway, "worker_ended")}
-    ready = {event["index"]: event["pid"] for event in events(gateway, "worker_ready")}
+    ended = {event["pid"] for event in gateway.events("worker_ended")}
+    ready = {event["index"]: event["pid"] for event in gateway.events("worker_ready")}
     return [int(str(ready[index])) for index in sorted(ready, key=str) if ready[index] not in ended]
 
 
@@ -189,7 +175,7 @@ def test_l12_kill_9_of_one_under_load(gateway: GatewayProcess, key: str) -> None
         victim = workers(gateway)[0]
         os.kill(victim, signal.SIGKILL)
         killed = time.monotonic()
-        back = await asyncio.to_thread(within, 5, lambda: len(events(gateway, "worker_ready")) == 3)
+        back = await asyncio.to_thread(within, 5, lambda: len(gateway.events("worker_ready")) == 3)
         assert back
         took = time.monotonic() - killed
         await asyncio.sleep(0.5)
@@ -200,7 +186,7 @@ def test_l12_kill_9_of_one_under_load(gateway: GatewayProcess, key: str) -> None
     took = asyncio.run(scene())
     after = metric(gateway, "llmgw_requests_total")
     restarts = metric(gateway, "llmgw_worker_restarts")
-    (end,) = events(gateway, "worker_ended")
+    (end,) = gateway.events("worker_ended")
     assert gateway.stop() == 0
 
     assert took < at_once_s
@@ -274,7 +260,7 @@ def test_l09_sigterm_finishes_the_streams_of_every_worker(gateway: GatewayProces
     assert not [pid for pid in family if alive(pid)]
     (row,) = rows("usage", "report", cwd=gateway.directory)
     assert (row["requests"], row["output_tokens"]) == (16, 16 * 300)
-    assert [event["code"] for event in events(gateway, "worker_ended")] == [0, 0]
+    assert [event["code"] for event in gateway.events("worker_ended")] == [0, 0]
 
 
 def test_l11_a_second_signal_cuts_now_and_settles(gateway: GatewayProcess, key: str) -> None:
@@ -302,7 +288,7 @@ def test_signals_to_the_whole_group_are_the_supervisors(gateway: GatewayProcess,
     time.sleep(0.3)
 
     assert asyncio.run(ask_on(16, gateway, key)) == [200] * 16
-    assert events(gateway, "worker_ended") == []
+    assert gateway.events("worker_ended") == []
 
 
 def test_l13_kill_9_of_the_supervisor(gateway: GatewayProcess, key: str) -> None:
@@ -355,7 +341,7 @@ def test_u14_a_worker_that_follows_serves_what_its_siblings_do(gateway: GatewayP
 
     os.kill(workers(gateway)[0], signal.SIGKILL)
 
-    assert within(5, lambda: len(events(gateway, "worker_ready")) == 3)
+    assert within(5, lambda: len(gateway.events("worker_ready")) == 3)
     assert asyncio.run(ask_on(16, gateway, key)) == [200] * 16
     assert json.loads(gateway.admin("/readyz"))["generation"] == before
 
@@ -382,8 +368,8 @@ def test_the_number_by_option_and_by_environment(place: Path) -> None:
     """The option goes before the environment, which goes before the file."""
     with GatewayProcess(place, "--workers", "3", env={"LLMGW_SERVER__WORKERS": "1"}) as gateway:
         assert within(10, lambda: metric(gateway, "llmgw_workers") == 3)
-        assert within(10, lambda: len(events(gateway, "started")) == 1)
-        (started,) = events(gateway, "started")
+        assert within(10, lambda: len(gateway.events("started")) == 1)
+        (started,) = gateway.events("started")
         assert started["workers"] == 3
     assert gateway.wait() == 0
 
