@@ -14,6 +14,7 @@ PACKAGE = ROOT / "llmgw"
 
 FLOORS = {
     "wire": 0,
+    "redaction": 0,
     "core": 1,
     "ports": 2,
     "dialects": 3,
@@ -37,6 +38,8 @@ LEFT_ARM = {"policies", "engine"}
 HOT = {"wire", "core", "ports", "dialects", "limits", "policies", "engine"}
 THIRD_PARTY = {
     "botocore": {"providers"},
+    "cryptography": {"auth", "providers"},
+    "jwt": {"auth"},
     "google": {"providers"},
     "msgspec": set(FLOORS),
     "httptools": {"transport", "server", "cli"},
@@ -51,6 +54,7 @@ THIRD_PARTY = {
     "aiosqlite": {"stores"},
     "asyncpg": {"stores"},
     "tiktoken": {"tokens"},
+    "stdnum": {"redaction"},
     "genai_prices": {"tokens"},
     "starlette": {"server", "admin"},
     "uvicorn": {"server", "admin"},

@@ -26,6 +26,7 @@ from llmgw.engine.match import asked_of
 from llmgw.engine.plan import Fallback, Lane, Plan
 from llmgw.policies.access import Access, allows
 from llmgw.policies.hosts import Hosts
+from llmgw.policies.idempotency import Names
 from llmgw.policies.upstream_state import KnownResponses
 from llmgw.ports.alerts import NullAlerter
 from llmgw.ports.counters import CounterStore
@@ -34,11 +35,14 @@ from llmgw.ports.stores import KeyEntry
 from llmgw.ports.targets import TargetState, TargetStates
 from llmgw.ports.transport import Origin, Transport
 from llmgw.runtime.build import PriceTables
+from llmgw.runtime.caching import OFF, Caching
 from llmgw.runtime.limits import Limits
+from llmgw.runtime.once import Once
 from llmgw.runtime.plans import Plans
 from llmgw.runtime.routes import build_routes
 from llmgw.runtime.standing import Row, limit_rows, quota_rows
 from llmgw.stores.counters import MemoryCounters
+from llmgw.stores.idempotency_memory import MemoryIdempotency
 from llmgw.stores.targets import MemoryTarget, MemoryTargets
 from llmgw.tokens.prices import cost_nano_usd
 from llmgw.wire.urls import parse_base_url
@@ -99,6 +103,8 @@ class Explainer:
         self._limits = Limits(document, self._counters, clock, NullAlerter())
         self._prices = PriceTables(document)
         self._routes = build_routes(document)
+        self._once = Once(document, Names(MemoryIdempotency()))
+        self._caching = Caching(document, None)
         self._plans = Plans(
             document,
             self._account,
@@ -165,6 +171,9 @@ class Explainer:
                 "idle_s": timeouts.idle_s,
                 "total_s": timeouts.total_s,
             },
+            "idempotency": self._keys_of(principal, plan),
+            "cache": self._cache_of(principal, plan),
+            "redaction": _redaction(plan),
             "limits": limits,
             "quotas": quotas,
             "estimate": {
@@ -239,6 +248,31 @@ class Explainer:
     def _known(self, row: Row) -> Row:
         return row if self._is_live else row | {name: None for name in _OF_THE_MOMENT if name in row}
 
+    def _keys_of(self, principal: Principal, plan: Plan) -> dict[str, Any]:
+        terms = self._once.terms(principal.tenant, plan.route)
+        if terms.mode == OFF:
+            return {"mode": OFF}
+        return {
+            "mode": terms.mode,
+            "format": terms.format,
+            "ttl_s": terms.ttl_s,
+            "wait_s": terms.wait_s,
+            "max_body_bytes": terms.max_body,
+        }
+
+    def _cache_of(self, principal: Principal, plan: Plan) -> dict[str, Any]:
+        terms = self._caching.terms(principal.tenant, plan.model, plan.route)
+        if terms.mode == OFF:
+            return {"mode": OFF}
+        return {
+            "mode": terms.mode,
+            "ttl_s": terms.ttl_s,
+            "scope": terms.scope,
+            "max_entry_bytes": terms.max_entry,
+            "tool_calls": terms.tool_calls,
+            "wait_s": terms.wait_s,
+        }
+
     def _account(self, tenant: str, name: str) -> Provider:
         settings: Any = self._document.provider(tenant, name)  # one of the kinds' models
         url = getattr(settings, "url", None)
@@ -276,6 +310,17 @@ def _unpriced(targets: list[dict[str, Any]], quotas: list[Row]) -> Iterator[str]
             if one["cost_nano_usd"] is None:
                 name = f"{one['provider']}/{one['model']}"
                 yield f"a budget applies and the price of {name} is not known; set it under prices.overrides"
+
+
+def _redaction(plan: Plan) -> dict[str, Any] | None:
+    redaction = plan.redaction
+    if redaction is None:
+        return None
+    return {
+        "requests": list(redaction.requests),
+        "responses": list(redaction.responses),
+        "on_error": "block" if redaction.blocks else "pass",
+    }
 
 
 def _used_up(limits: list[Row], quotas: list[Row]) -> Iterator[str]:

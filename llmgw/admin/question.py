@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import Struct, field
 
+from llmgw.auth.certificate_map import CertificateMap, principal_of_certificate
 from llmgw.config.document import Document
 from llmgw.core.errors import InvalidCredentials, NotFound
 from llmgw.core.exchange import Exchange
@@ -34,7 +35,8 @@ _BY_SUFFIX = sorted(
 
 
 class Question(Struct, frozen=True, forbid_unknown_fields=True):
-    """path: as the client sends it. headers: by name. key: the id of an API key."""
+    """path: as the client sends it. headers: by name. key: the id of an API key.
+    claims: the values of a token's claims, by name or path. cert: the name in a client certificate."""
 
     path: str = CHAT_COMPLETIONS.path
     headers: dict[str, str] = field(default_factory=dict)
@@ -43,6 +45,8 @@ class Question(Struct, frozen=True, forbid_unknown_fields=True):
     user: str | None = None
     key: str | None = None
     model: str | None = None
+    claims: dict[str, list[str]] = field(default_factory=dict)
+    cert: str | None = None
 
 
 def principal_of(question: Question, document: Document, keys: Iterable[KeyEntry]) -> Principal:
@@ -51,6 +55,8 @@ def principal_of(question: Question, document: Document, keys: Iterable[KeyEntry
     Raises ValueError when that cannot be told, InvalidCredentials for a key that has expired.
     """
     names = list(document.tenants)
+    if question.cert is not None:
+        return _by_certificate(question, document, question.cert)
     if question.key is None:
         if question.tenant is None and len(names) > 1:
             raise ValueError(
@@ -59,7 +65,10 @@ def principal_of(question: Question, document: Document, keys: Iterable[KeyEntry
         tenant = question.tenant or names[0]
         if tenant not in document.tenants:
             raise ValueError(f"there is no tenant {tenant!r}; there are {', '.join(names)}")
-        return Principal(tenant, question.user)
+        claims = tuple((name, tuple(values)) for name, values in question.claims.items())
+        return Principal(tenant, question.user, claims=claims)
+    if question.claims:
+        raise ValueError("a key has no claims; leave out --key, and say --tenant and --user instead")
     entry = next((one for one in keys if one.key_id == question.key), None)
     if entry is None:
         raise ValueError(
@@ -71,6 +80,26 @@ def principal_of(question: Question, document: Document, keys: Iterable[KeyEntry
     if entry.expires_at is not None and time.time() >= entry.expires_at:
         raise InvalidCredentials("the API key has expired")
     return Principal(entry.tenant, entry.user, entry.key_id, entry.allow_models, tuple(entry.labels.items()))
+
+
+def _by_certificate(question: Question, document: Document, name: str) -> Principal:
+    """Whoever comes with a certificate that has such a name, of the issuer that is asked for."""
+    if question.claims or question.key is not None:
+        raise ValueError("a certificate is asked about alone; leave out --key and --claim")
+    settings = document.auth.client_cert
+    if not settings.enabled:
+        raise ValueError("auth.client_cert is not enabled, so a certificate says nothing")
+    found = CertificateMap(settings.identity, settings.map).find(name)
+    if found is None:
+        raise InvalidCredentials("the client certificate is nobody's here")
+    holder = found[1]
+    for what, said, is_ in (
+        ("tenant", question.tenant, holder.tenant),
+        ("user", question.user, holder.user),
+    ):
+        if said not in (None, is_):
+            raise ValueError(f"the certificate is of {what} {is_}; leave out --{what}")
+    return principal_of_certificate(name, holder)
 
 
 def exchange_of(

@@ -18,7 +18,10 @@ from llmgw.core.principal import Principal
 from llmgw.ports.stores import KeyEntry
 
 _PLACES = (b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key")
-_OTHER_PLACES = frozenset(_PLACES[1:])
+OTHER_PLACES = frozenset(_PLACES[1:])
+"""Headers beside `Authorization` that may carry a credential."""
+NO_KEY = b"client-certificate"
+"""What an SDK that insists on a key is given where a certificate is the credential. It is no key."""
 _MAX_KEY_LENGTH = 512
 _REMEMBERED = 50_000
 _NOBODY = hashlib.sha256(b"").digest()
@@ -57,6 +60,10 @@ class ApiKeys:
         self._by_digest = {pair[0].digest: pair for pair in known}
         self._proved = {}
 
+    def knows(self, key: bytes) -> bool:
+        """Whether this is the form of an issued key, or a key that is known."""
+        return public_id(key.decode("latin-1")) is not None or hashlib.sha256(key).digest() in self._by_digest
+
     def principal(self, fields: Mapping[bytes, bytes]) -> Principal | None:
         """Who holds the key in these headers; None when there is none.
 
@@ -65,7 +72,7 @@ class ApiKeys:
         which may know it, cannot be asked.
         """
         bearer = fields.get(b"authorization")
-        if bearer is not None and _OTHER_PLACES.isdisjoint(fields):
+        if bearer is not None and OTHER_PLACES.isdisjoint(fields):
             proved = self._proved.get(bearer)
             if proved is not None and (proved[0].expires_at is None or time.time() < proved[0].expires_at):
                 return proved[1]
@@ -110,7 +117,7 @@ def credential(fields: Mapping[bytes, bytes]) -> bytes | None:
             if scheme.lower() != b"bearer":
                 raise InvalidCredentials("the Authorization header must be 'Bearer <key>'")
         value = value.strip()
-        if not value:
+        if not value or value == NO_KEY:
             continue
         if found is not None and found != value:
             raise InvalidCredentials("two headers carry different API keys; send one")

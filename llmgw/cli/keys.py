@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +18,8 @@ from llmgw.cli.session import ConfigOption, load_stored
 
 if TYPE_CHECKING:
     from llmgw.admin.keys import Keys
-    from llmgw.ports.stores import IssuedKey
+    from llmgw.config.document import Document
+    from llmgw.ports.stores import IssuedKey, KeyRegistry
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -130,7 +132,16 @@ def _keys(config: Path) -> Iterator[Keys]:
     document = load_stored(config)
     declared = [key.id for tenant in document.tenants.values() for key in tenant.keys]
     with engine(document, create=True) as opened:
-        yield Keys(SqlKeyRegistry(opened), document.tenants, declared)
+        yield Keys(_told(document, SqlKeyRegistry(opened)), document.tenants, declared)
+
+
+def _told(document: Document, registry: KeyRegistry) -> KeyRegistry:
+    """The registry, whose changes running gateways hear of at once where there is a Redis."""
+    if document.storage.redis is None:
+        return registry
+    from llmgw.stores.key_notices import ToldRegistry, tell_changed
+
+    return ToldRegistry(registry, partial(tell_changed, document.storage.redis.url))
 
 
 def _show_new(keys: Keys, issued: IssuedKey, key: str, format: Format) -> None:

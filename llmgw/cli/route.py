@@ -65,6 +65,13 @@ def explain(
         str | None,
         typer.Option(metavar="ID", help="The id of the key it carries, which says tenant and user."),
     ] = None,
+    claim: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="A claim of its token; repeatable.")
+    ] = None,
+    cert: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The name in its client certificate, which says tenant and user."),
+    ] = None,
     config: ConfigOption = _CONFIG,
     format: Annotated[ExplainFormat, typer.Option("--format", help="How to print it.")] = ExplainFormat.TABLE,
 ) -> None:
@@ -76,7 +83,7 @@ def explain(
 
     Example:  llmgw route explain --model gpt-4o --tenant acme --header x-team:research
     """
-    question = {
+    question: dict[str, Any] = {
         "path": path,
         "headers": dict(map(_header, header or [])),
         "host": host,
@@ -85,6 +92,10 @@ def explain(
         "key": key,
         "model": model,
     }
+    if claim:
+        question["claims"] = _claims(claim)
+    if cert is not None:
+        question["cert"] = cert
     document = load_unresolved(config)
     told: dict[str, Any] | None = ask(document, "explain", question=question)
     if told is None:
@@ -106,6 +117,16 @@ def _header(text: str) -> tuple[str, str]:
     if not colon or not name.strip() or not text.isascii():
         raise CliError(f"--header takes NAME:VALUE, as in x-team:research, not {text!r}")
     return name.strip().lower(), value.strip()
+
+
+def _claims(texts: list[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise CliError(f"--claim takes NAME=VALUE, as in groups=staff, not {text!r}")
+        found.setdefault(name, []).append(value)
+    return found
 
 
 def _from_file(document: Document, question: dict[str, Any]) -> dict[str, Any]:
@@ -162,6 +183,26 @@ def _summary(told: dict[str, Any], asked: str | None) -> Iterator[str]:
         f"{name.removesuffix('_s').replace('_', ' ')} {s:g} s" for name, s in told["timeouts"].items()
     )
     yield f"Waits at most: {waits}."
+    keys = told["idempotency"]
+    if keys["mode"] == "off":
+        yield "An idempotency key means nothing."
+    else:
+        from llmgw.config.quantities import render_duration
+
+        kept = render_duration(keys["ttl_s"])
+        yield f"An idempotency key is {keys['mode']}; its answer is kept for {kept}."
+    cache = told["cache"]
+    if cache["mode"] == "off":
+        yield "Answers are not kept (cache off)."
+    else:
+        yield (
+            f"Answers are kept for {cache['ttl_s']:g} s and given again to the same request"
+            f" of the same {cache['scope']} (cache {cache['mode']})."
+        )
+    if (redaction := told["redaction"]) is not None:
+        for what in ("requests", "responses"):
+            if redaction[what]:
+                yield f"Redacted in {what}: {', '.join(redaction[what])} (on error {redaction['on_error']})."
     estimate = told["estimate"]
     tokens = f"{estimate['input_tokens']:,} tokens in and {estimate['output_tokens']:,} out"
     price = _usd(estimate["cost_nano_usd"]) or "unknown"

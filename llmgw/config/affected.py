@@ -18,6 +18,7 @@ _NO_REQUEST = {
     "alerts": "no request, but who is alerted",
     "logging": "no request, but what is logged",
     "observability": "no request, but what is measured",
+    "retention": "no request, but how long records are kept",
 }
 _ALL_TOGETHER = ("global", "concurrency", "per_ip")
 _SHOWN = 5
@@ -38,11 +39,14 @@ class Affected:
             "quotas": self._by_quota,
             "prices": self._by_price,
             "tenants": self._by_tenant,
+            "auth": self._by_credential,
         }
 
     def of(self, path: Path) -> str:
         """Whom it concerns, as an end of `affects ...`."""
         section = str(path[0])
+        if path[:2] == ("redaction", "logs"):
+            return _NO_REQUEST["logging"]
         if section in ("server", "storage"):
             return RESTART
         if section in _NO_REQUEST:
@@ -130,6 +134,16 @@ class Affected:
     def _by_price(self, path: Path) -> str:
         provider, _, model = str(path[2] if len(path) > 2 else "").partition("/")
         return f"no request, but its cost: {self._by_provider(provider, model)}" if model else EVERYBODY
+
+    def _by_credential(self, path: Path) -> str:
+        if path[1] == "jwt" and len(path) > 2:
+            return f"whoever comes with a token of {path[2]}"
+        if path[1] == "introspection":
+            return "whoever comes with an opaque token"
+        if path[1] == "client_cert":
+            named = f" for {path[3]}" if len(path) > 3 else ""
+            return f"whoever comes with a client certificate{named}"
+        return EVERYBODY
 
     def _by_tenant(self, path: Path) -> str:
         who = f"tenant {path[1]}"

@@ -30,6 +30,7 @@ def _quota(quota: Mapping[str, Any]) -> str:
 
 _NAMED_BY: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "keys": lambda key: str(key["id"]),
+    "jwt": lambda issuer: str(issuer["issuer"]),
     "routes": lambda route: str(route["name"]),
     "targets": lambda target: f"{target['provider']}/{target['model']}",
     "fallbacks": lambda fallback: str(fallback["model"]),

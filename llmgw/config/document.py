@@ -13,6 +13,8 @@ from typing import Literal
 
 from pydantic import Field, PrivateAttr, field_validator
 
+from llmgw.config.cache import CacheSettings
+from llmgw.config.idempotency import IdempotencySettings
 from llmgw.config.limits import LimitRule, LimitsSettings, rules_in_effect
 from llmgw.config.models import ModelSettings
 from llmgw.config.observability import ErrorSettings, LoggingSettings, ObservabilitySettings
@@ -20,6 +22,8 @@ from llmgw.config.prices import PricesSettings
 from llmgw.config.problems import Path, Place, Problem
 from llmgw.config.providers import ProviderSettings
 from llmgw.config.quotas import AlertsSettings, QuotaRule, QuotaSettings, most_specific, rule_of
+from llmgw.config.redaction import RedactionSettings
+from llmgw.config.retention import RetentionSettings
 from llmgw.config.routes import RouteSettings
 from llmgw.config.section import ModelName, ProviderName, Section, TenantName
 from llmgw.config.security import AuthSettings
@@ -50,6 +54,14 @@ class Document(Section):
     """How much may be used in a period of the calendar."""
     alerts: AlertsSettings = AlertsSettings()
     auth: AuthSettings = AuthSettings()
+    idempotency: IdempotencySettings = IdempotencySettings()
+    """Requests that run once, however often they are sent."""
+    cache: CacheSettings = CacheSettings()
+    """Answers that are given again to the same request."""
+    redaction: RedactionSettings = RedactionSettings()
+    """Personal data and secrets that are taken out of requests, answers and logs."""
+    retention: RetentionSettings = RetentionSettings()
+    """How long what is kept about requests stays."""
     logging: LoggingSettings = LoggingSettings()
     observability: ObservabilitySettings = ObservabilitySettings()
     errors: ErrorSettings = ErrorSettings()

@@ -79,6 +79,8 @@ def _build(data: bytes | str, path: FilePath, environ: Mapping[str, str]) -> Doc
 def _warnings(document: Document, root: Node) -> Iterator[Problem]:
     yield from warnings_of_names(root)
     yield from warnings_of_routes(root)
+    for at, why in _unseen_certificates(document):
+        yield problem_at(place_of(root, at), at, why)
     if document.limits.ip_apply_to == "all" and document.server.sees_one_address:
         path: Path = ("server", "listen")
         reason = (
@@ -86,6 +88,19 @@ def _warnings(document: Document, root: Node) -> Iterator[Problem]:
             " set server.trusted_proxies, or apply_to: unauthenticated under limits.per_ip"
         )
         yield problem_at(place_of(root, path), path, reason)
+
+
+def _unseen_certificates(document: Document) -> Iterator[tuple[Path, str]]:
+    """Client certificates that are to say who somebody is, and cannot arrive."""
+    settings = document.auth.client_cert
+    if not settings.enabled:
+        return
+    if settings.header is not None and not document.server.trusted_proxies:
+        reason = "is believed of server.trusted_proxies only, and there are none"
+        yield ("auth", "client_cert", "header"), reason
+    elif settings.header is None and document.server.tls.client_auth == "none":
+        reason = "no certificate can arrive; set server.tls.client_auth, or header behind a proxy"
+        yield ("auth", "client_cert"), reason
 
 
 def _digest(contents: object) -> str:

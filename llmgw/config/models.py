@@ -6,9 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
+from llmgw.config.cache import CacheOverride
 from llmgw.config.facts import FactsSettings
 from llmgw.config.problems import nearest
 from llmgw.config.quantities import PPM_PER_PERCENT, Percent, PositiveDuration
+from llmgw.config.redaction import RedactionOverride
 from llmgw.config.section import Mistake, ModelName, ProviderName, Section
 
 STRATEGIES = ("weighted", "priority", "least_inflight", "latency", "cost")
@@ -139,6 +141,8 @@ class ModelSettings(Section):
     """For latency's sake: costs the prompt of the call that loses. `off` unless written."""
     timeouts: TimeoutSettings = TimeoutSettings()
     facts: FactsSettings = FactsSettings()
+    cache: CacheOverride = CacheOverride()
+    redaction: RedactionOverride = RedactionOverride()
     on_loss: Literal["drop", "reject"] = "drop"
     """`reject`: refuse tuning that the target's dialect cannot express, instead of naming it."""
 

@@ -17,6 +17,7 @@ _SECRET_MEMBERS = ("api_key", "proxy", "webhook")
 _SECRETS = " and ".join((", ".join(_SECRET_MEMBERS[:-1]), _SECRET_MEMBERS[-1]))
 """The ones that many sections have; kinds of providers have further ones."""
 _SECRET_PLACES = (("storage", "url"), ("storage", "redis"))
+_AUTH_SECRETS = ("secret", "client_secret")
 _DEFAULT_TENANT = "default"
 
 
@@ -30,6 +31,8 @@ def problems_of_names(root: Node) -> Iterator[Problem]:
         yield from checks.fallbacks(("tenants", tenant, "models"))
     yield from checks.prices()
     yield from checks.anonymous()
+    yield from checks.issuers()
+    yield from checks.holders()
     yield from checks.passthrough()
     yield from checks.routes()
     yield from checks.quota_tenants()
@@ -42,6 +45,8 @@ def warnings_of_names(root: Node) -> Iterator[Problem]:
     """Names that only others can vouch for, credentials or the database."""
     checks = _Names(root)
     yield from checks.quota_subjects()
+    yield from checks.unbound_issuers()
+    yield from checks.claims()
 
 
 class _Names:
@@ -123,6 +128,55 @@ class _Names:
         known = list(self.tenants) or [_DEFAULT_TENANT]
         if name is not None and name not in known:
             yield self._problem(path, f'no tenant named "{name}"', nearest(name, known))
+
+    def issuers(self) -> Iterator[Problem]:
+        """Each issuer's tokens are for tenants that exist."""
+        known = list(self.tenants) or [_DEFAULT_TENANT]
+        node = self._at(("auth", "jwt"))
+        issuers: dict[Path, Node | None] = {
+            ("auth", "jwt", index): issuer
+            for index, issuer in enumerate(node.items if isinstance(node, ListNode) else ())
+        }
+        issuers["auth", "introspection"] = self._at(("auth", "introspection"))
+        for path, issuer in issuers.items():
+            said = _entries(issuer) if issuer is not None else {}
+            named: dict[Path, Node | None] = {(*path, "tenant"): said.get("tenant")}
+            tenants = said.get("tenants")
+            for at, item in enumerate(tenants.items if isinstance(tenants, ListNode) else ()):
+                named[*path, "tenants", at] = item
+            for place, each in named.items():
+                name = _text(each)
+                if name is not None and name not in known:
+                    yield self._problem(place, f'no tenant named "{name}"', nearest(name, known))
+
+    def holders(self) -> Iterator[Problem]:
+        """Each certificate is of a tenant that exists."""
+        known = list(self.tenants) or [_DEFAULT_TENANT]
+        node = self._at(("auth", "client_cert", "map"))
+        for pattern, holder in (_entries(node) if node is not None else {}).items():
+            name = _text(_entries(holder).get("tenant"))
+            if name is not None and name not in known:
+                path: Path = ("auth", "client_cert", "map", pattern, "tenant")
+                yield self._problem(path, f'no tenant named "{name}"', nearest(name, known))
+
+    def unbound_issuers(self) -> Iterator[Problem]:
+        """Issuers that may name any tenant, beside others: one tenant's could name another's."""
+        node = self._at(("auth", "jwt"))
+        issuers = node.items if isinstance(node, ListNode) else []
+        for index, issuer in enumerate(issuers if len(issuers) > 1 and len(self.tenants) > 1 else ()):
+            if "tenant" in _members(issuer, "claims") and "tenants" not in _entries(issuer):
+                reason = "may name any tenant, and it is not the only issuer; set tenants"
+                yield self._problem(("auth", "jwt", index), reason)
+
+    def claims(self) -> Iterator[Problem]:
+        """Routes that look at claims where no token is taken."""
+        issuers = self._at(("auth", "jwt"))
+        asked = self._at(("auth", "introspection"))
+        has_tokens = (isinstance(issuers, ListNode) and issuers.items) or isinstance(asked, MapNode)
+        for path, route in self._routes():
+            if "match" in route and _members(route["match"], "claim") and not has_tokens:
+                reason = "no request has claims, since auth.jwt names no issuer"
+                yield self._problem((*path, "match", "claim"), reason)
 
     def routes(self) -> Iterator[Problem]:
         """Each route has a name of its own, and leads to tenants, models and providers that exist."""
@@ -313,6 +367,7 @@ def _is_stray(node: Node, path: Path) -> bool:
         and path[-1:] != ()
         and path[-1] not in _SECRET_MEMBERS
         and path not in _SECRET_PLACES
+        and not (path[0] == "auth" and path[-1] in _AUTH_SECRETS)
         and looks_like_reference(node.value)
     )
 

@@ -10,10 +10,11 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
+from llmgw.config.clouds import CREDENTIALS_FORM, is_google_credentials
 from llmgw.config.database_url import SQLITE, DatabaseUrl, check_database_url
 from llmgw.config.document import Document
+from llmgw.config.issuers import unfit
 from llmgw.config.problems import ConfigError, Path, Problem, problem_at
-from llmgw.config.providers import CREDENTIALS_FORM, is_google_credentials
 from llmgw.config.quotas import WEBHOOK_FORM, is_webhook_url
 from llmgw.config.redis_url import check_redis_url
 from llmgw.config.secret import Secret
@@ -57,7 +58,7 @@ def resolve_secrets(
             if reference in failed:
                 problems.append(problem_at(place, path, failed[reference]))
         if not any(reference in failed for reference in secret.references):
-            reason = _unusable(path, secret.resolved(values).get_secret_value())
+            reason = _unusable(document, path, secret.resolved(values).get_secret_value())
             if reason is not None:
                 problems.append(problem_at(place, path, reason))
     if problems:
@@ -70,8 +71,10 @@ def resolve_secrets(
     return resolved
 
 
-def _unusable(path: Path, value: str) -> str | None:
+def _unusable(document: Document, path: Path, value: str) -> str | None:
     """Why a value cannot do its work, without the value."""
+    if path[:2] == ("auth", "jwt") and path[-1] == "secret":
+        return unfit(document.auth.jwt[int(path[2])].algorithms, value)
     if path[-1] == "proxy":
         return None if is_proxy_url(value) else PROXY_FORM
     if path[-1] == "webhook":

@@ -13,9 +13,13 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
+from llmgw.config.cache import CacheOverride
+from llmgw.config.idempotency import IdempotencyOverride
+from llmgw.config.issuers import ClaimName
 from llmgw.config.limits import Level, Sparse
 from llmgw.config.models import Strategy, TargetSettings
 from llmgw.config.quantities import PositiveDuration
+from llmgw.config.redaction import RedactionOverride
 from llmgw.config.section import Flag, Mistake, ModelName, ModelPattern, Section, TenantName
 from llmgw.config.tenants import UserName
 
@@ -100,7 +104,7 @@ def _prefix(text: str) -> str:
 
 
 class HeaderMatch(Section):
-    """One of these about a header's value; a plain text means `equals`."""
+    """One of these about the value of a header or claim; a plain text means `equals`."""
 
     equals: str | None = None
     prefix: str | None = Field(default=None, min_length=1)
@@ -135,6 +139,8 @@ class MatchSettings(Section):
     tenant: TenantName | None = None
     key_labels: dict[str, str] = Field(default_factory=dict)
     """Labels that the API key has."""
+    claim: dict[ClaimName, Annotated[HeaderMatch, BeforeValidator(_equals)]] = Field(default_factory=dict)
+    """Claims of the token, by name or path. Of a claim with several values, one must fit."""
     model: ModelPattern | None = None
     """As the client names it, `*` for anything."""
 
@@ -182,6 +188,9 @@ class RouteSettings(Section):
     """Credentials of other tenants are refused."""
     limits: RouteLimits = RouteLimits()
     timeouts: RouteTimeouts = RouteTimeouts()
+    idempotency: IdempotencyOverride = IdempotencyOverride()
+    cache: CacheOverride = CacheOverride()
+    redaction: RedactionOverride = RedactionOverride()
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> Self:

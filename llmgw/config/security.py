@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Self
+
+from pydantic import model_validator
+
+from llmgw.config.client_cert import ClientCertSettings
+from llmgw.config.issuers import IntrospectionSettings, JwtSettings
 from llmgw.config.quantities import Duration
-from llmgw.config.section import Flag, Section, TenantName
+from llmgw.config.section import Flag, Mistake, Section, TenantName
 
 
 class ApiKeySettings(Section):
@@ -23,5 +29,19 @@ class AuthSettings(Section):
     """How long issued keys keep working while the database does not answer. Those that the configuration
     declares always do."""
     api_key: ApiKeySettings = ApiKeySettings()
+    jwt: tuple[JwtSettings, ...] = ()
+    """Issuers whose tokens are taken."""
+    introspection: IntrospectionSettings | None = None
+    """A service that says what opaque tokens are worth."""
+    client_cert: ClientCertSettings = ClientCertSettings()
+    """Certificates of clients, and whose they are."""
     anonymous: AnonymousSettings | None = None
     """Lets requests without a credential in. Absent: they are refused."""
+
+    @model_validator(mode="after")
+    def _each_issuer_once(self) -> Self:
+        issuers = [one.issuer for one in self.jwt]
+        for issuer in issuers:
+            if issuers.count(issuer) > 1:
+                raise Mistake(f"{issuer} is there twice; list its audiences in one", member="jwt")
+        return self

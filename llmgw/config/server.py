@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BeforeValidator,
@@ -109,18 +109,39 @@ class FrontDoorSettings(Section):
 
 
 class TlsSettings(Section):
-    """TLS on `listen`. Both files or neither."""
+    """TLS on `listen`."""
 
     cert: ConfigPath | None = None
     """PEM certificate, with its chain."""
     key: ConfigPath | None = None
     """PEM private key."""
+    client_ca: ConfigPath | None = None
+    """PEM certificates of the CAs whose clients may connect, up to their roots."""
+    client_auth: Literal["none", "optional", "required"] = "none"
+    """Whether clients show a certificate, for which TLS 1.3 is needed. One that does not hold ends the
+    handshake in any case."""
+    client_crl: ConfigPath | None = None
+    """PEM lists of certificates that those CAs have revoked; one for each CA that signs clients. Read
+    again when it changes."""
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> Self:
         if (self.cert is None) != (self.key is None):
             present, absent = ("key", "cert") if self.cert is None else ("cert", "key")
             raise Mistake(f"{present} needs {absent}", member=present)
+        return self
+
+    @model_validator(mode="after")
+    def _asks_clients_sensibly(self) -> Self:
+        if self.client_auth == "none":
+            for member in ("client_ca", "client_crl"):
+                if getattr(self, member) is not None:
+                    reason = "asks nobody while client_auth is none; set it to optional or required"
+                    raise Mistake(reason, member=member)
+        elif self.cert is None:
+            raise Mistake("needs cert and key", member="client_auth")
+        elif self.client_ca is None:
+            raise Mistake("needs client_ca, the CAs whose clients may connect", member="client_auth")
         return self
 
 

@@ -20,6 +20,9 @@ class StorageSettings(Section):
     file's directory."""
     redis: RedisSetting | None = None
     """Counters that all hosts share: redis://cache:6379/0, rediss://, redis+sentinel:// or redis+cluster://."""
+    redis_mode: Literal["exact", "lease"] = "exact"
+    """`lease`: a worker takes up to 2 % of a busy limit in advance, over all workers; most requests then wait
+    for no answer of Redis. Quotas stay exact."""
     data_dir: ConfigPath = Field(default=Path(".llmgw"), validate_default=True)
     """Journals and other files of this host."""
     durability: Literal["normal", "full"] = "normal"

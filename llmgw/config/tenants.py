@@ -8,11 +8,14 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, StringConstraints, WithJsonSchema
 
+from llmgw.config.cache import CacheOverride
+from llmgw.config.idempotency import IdempotencyOverride
 from llmgw.config.limits import KeyLimits, TenantLimits, UserLimits
 from llmgw.config.models import ModelSettings
 from llmgw.config.prices import PricesSettings
 from llmgw.config.providers import ProviderSettings
 from llmgw.config.quotas import KeyQuota, TenantQuota, UserQuota
+from llmgw.config.redaction import RedactionOverride
 from llmgw.config.section import ModelName, ModelPattern, ProviderName, Section
 
 _HOST = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
@@ -100,6 +103,12 @@ class TenantSettings(Section):
     prices: PricesSettings = PricesSettings()
     limits: TenantLimits = TenantLimits()
     """Levels that are other than the shared `limits`."""
+    idempotency: IdempotencyOverride = IdempotencyOverride()
+    """For this tenant's requests."""
+    cache: CacheOverride = CacheOverride()
+    """For this tenant's requests."""
+    redaction: RedactionOverride = RedactionOverride()
+    """For this tenant's requests and answers."""
     quotas: tuple[TenantQuota, ...] = ()
     """Quotas within this tenant, beside the shared ones."""
     users: dict[UserName, UserSettings] = Field(default_factory=dict)

@@ -7,7 +7,7 @@ are told apart, those that overlap are not looked into.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from llmgw.config.problems import Problem, problem_at, render_path
@@ -50,9 +50,10 @@ def _plain_words(match: MatchSettings) -> Iterator[tuple[str, ...]]:
             yield name, value
     for label, value in match.key_labels.items():
         yield "label", label, value
-    for name, header in match.headers.items():
-        if header.equals is not None:
-            yield "header", name, header.equals
+    for kind, matches in (("claim", match.claim), ("header", match.headers)):
+        for name, value in matches.items():
+            if value.equals is not None:
+                yield kind, name, value.equals
 
 
 def covers(earlier: RouteSettings, later: RouteSettings) -> bool:
@@ -67,7 +68,8 @@ def covers(earlier: RouteSettings, later: RouteSettings) -> bool:
         and wide.key_labels.items() <= narrow.key_labels.items()
         and (wide.model is None or _model_covers(wide.model, narrow.model or "*"))
         and (wide.host is None or (narrow.host is not None and _host_covers(wide.host, narrow.host)))
-        and _headers_cover(wide, narrow)
+        and _values_cover(wide.headers, narrow.headers)
+        and _values_cover(wide.claim, narrow.claim)
         and (wide.path is None or _path_covers(wide.path.split("/"), (narrow.path or "/**").split("/")))
     )
 
@@ -85,14 +87,14 @@ def _host_covers(wide: str, narrow: str) -> bool:
     return wide == narrow
 
 
-def _headers_cover(wide: MatchSettings, narrow: MatchSettings) -> bool:
+def _values_cover(wide: Mapping[str, HeaderMatch], narrow: Mapping[str, HeaderMatch]) -> bool:
     return all(
-        (other := narrow.headers.get(name)) is not None and _header_covers(header, other)
-        for name, header in wide.headers.items()
+        (other := narrow.get(name)) is not None and _value_covers(value, other)
+        for name, value in wide.items()
     )
 
 
-def _header_covers(wide: HeaderMatch, narrow: HeaderMatch) -> bool:
+def _value_covers(wide: HeaderMatch, narrow: HeaderMatch) -> bool:
     if wide == narrow:
         return True
     if wide.present is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 
 from llmgw.config.secret import Secret
 from llmgw.config.section import ConfigPath, Flag, Mistake, Section
@@ -33,6 +33,7 @@ def _base_url(text: str) -> str:
     return text.rstrip("/")
 
 
+HeaderText = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]+$", max_length=256)]
 BaseUrl = Annotated[str, AfterValidator(_base_url), Field(json_schema_extra={"format": "uri"})]
 
 

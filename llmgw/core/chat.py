@@ -4,7 +4,8 @@ Every dialect is read into this and written from it. What all dialects can say h
 only one can say is kept by name in `extra` so that its loss can be told; what is said as JSON
 (tool arguments, schemas) stays the text it came as.
 
-Roles are two: system text stands apart, and a tool's result is a part of the user's turn.
+Roles are two: system text stands apart unless it comes amid the turns, and a tool's result is a part of
+the user's turn.
 """
 
 from __future__ import annotations
@@ -106,11 +107,15 @@ Part = Text | Image | File | Audio | ToolCall | ToolResult | Thinking | Refusal
 
 
 class Message(Struct, frozen=True):
-    """role: `user` or `assistant`. name: of the participant, where the dialect has one."""
+    """role: `user` or `assistant`; `system` for texts that hold from there on, never the first.
+
+    name: of the participant, where the dialect has one. at: where system text stood, by its dialect's name.
+    """
 
     role: str
     parts: tuple[Part, ...]
     name: str | None = None
+    at: str | None = None
 
 
 class Tool(Struct, frozen=True):

@@ -14,6 +14,9 @@ GatewayError
 │   ├── UriTooLong           414 uri_too_long
 │   ├── UnsupportedEncoding  415 unsupported_encoding
 │   ├── HeadersTooLarge      431 headers_too_large
+│   ├── IdempotencyKey...     400 idempotency_key_required, idempotency_key_invalid
+│   │                         409 idempotency_key_in_use, idempotency_result_unavailable
+│   │                         422 idempotency_key_reused
 │   └── Misdirected          421 misdirected_request
 ├── LimitExceeded          429, with the seconds to wait
 ├── UpstreamError          the provider's fault; another target may do better
@@ -23,10 +26,12 @@ GatewayError
 │   ├── UpstreamOverloaded   503 overloaded           our pool for it is full
 │   ├── UpstreamLimited      429 upstream_rate_limited, upstream_quota_exceeded
 │   ├── UpstreamTimeout      504 upstream_timeout
+│   ├── NoCredential         503 upstream_credential_unavailable
 │   └── UpstreamRefused      its own status and body, as they came
 ├── NoTarget               503 upstream_unavailable
-├── Unavailable            503 store_unavailable, draining, overloaded
+├── Unavailable            503 store_unavailable, issuer_unavailable, draining, overloaded
 ├── Fault                  500 internal_error, ours
+│   └── RedactionFailed      500 redaction_failed
 └── ClientGone             499, in the log only: nobody is left to answer
 
 `message` is for the caller: lower case, what happened, to what, no secret, no upstream URL.
@@ -129,6 +134,66 @@ class Misdirected(ClientError):
     code = "misdirected_request"
 
 
+_NOT_AGAIN = (("x-should-retry", "false"),)
+
+
+class IdempotencyKeyRequired(ClientError):
+    """Its body has one shape in every dialect."""
+
+    code = "idempotency_key_required"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Header 'Idempotency-Key' is required for POST requests",
+            headers=(
+                (
+                    "link",
+                    "<https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>; "
+                    'rel="describedby"',
+                ),
+            ),
+        )
+
+
+class IdempotencyKeyInvalid(ClientError):
+    code = "idempotency_key_invalid"
+
+
+class IdempotencyKeyInUse(ClientError):
+    status = 409
+    code = "idempotency_key_in_use"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a request with this idempotency key is under way. Please retry shortly.",
+            retry_after_s=1,
+            headers=(("x-should-retry", "true"),),
+        )
+
+
+class IdempotencyKeyReused(ClientError):
+    status = 422
+    code = "idempotency_key_reused"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this idempotency key was used for another request; send a new key with this one",
+            headers=_NOT_AGAIN,
+        )
+
+
+class IdempotencyResultUnavailable(ClientError):
+    status = 409
+    code = "idempotency_result_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the request with this idempotency key was answered, but its answer is too long to be kept; "
+            "send a new key to ask again",
+            headers=_NOT_AGAIN,
+        )
+
+
 class LimitExceeded(GatewayError):
     status = 429
     code = "rate_limit_exceeded"
@@ -189,6 +254,12 @@ class Unavailable(GatewayError):
 
 class Fault(GatewayError):
     pass
+
+
+class RedactionFailed(Fault):
+    """Neither sent nor passed on as it was."""
+
+    code = "redaction_failed"
 
 
 class ClientGone(GatewayError):

@@ -5,6 +5,10 @@ The one mutable thing on the road. Times are seconds of the event loop's clock.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
 from llmgw.core.errors import GatewayError
 from llmgw.core.operation import Endpoint
 from llmgw.core.principal import Principal
@@ -21,12 +25,15 @@ class Exchange:
     body_read: when the last byte of the request came; dispatched: when the first byte of the
         first attempt left; first_byte: when the first byte of the answer went to the client.
     at_ns: UTC, when it was admitted; 0 before.
+    read_body: fetches the body, of a client that waits to be asked for it (`Expect: 100-continue`).
     error_dialect: the shape of errors, None for the flat one.
     limit_head: header lines about the limits that were applied, for whatever answer it gets.
     limited: name and mode (`enforce`, `shadow`, `warn`) of each policy that refused it or would have.
     need: the tokens it asks for, a `tokens.need.Need`, once somebody asked.
     clamp: output tokens to ask for where the caller names no limit; None to leave it open.
     opened: it is in the journal, so it leaves a record.
+    recording: what is told to the client is kept in it, an `engine.recording.Recording`; None as a rule.
+    redactions: how often something was redacted, by where (`request`, `response`) and kind; None: nothing.
     unit_prices: what the cost is made with, a `tokens.unit_prices.UnitPrices`.
     outcome: as in `core.record.Settled`.
     """
@@ -57,6 +64,9 @@ class Exchange:
         "outcome",
         "peer",
         "principal",
+        "read_body",
+        "recording",
+        "redactions",
         "request_id",
         "route",
         "started",
@@ -87,6 +97,7 @@ class Exchange:
         self.started = started
         self.body_read = body_read
         self.generation = generation
+        self.read_body: Callable[[], Awaitable[bytes]] | None = None
         self.error_dialect: str | None = endpoint.dialect
         self.client_request_id: str | None = None
         self.envelope: Envelope | None = None
@@ -100,6 +111,8 @@ class Exchange:
         self.attempts = 0
         self.at_ns = 0
         self.opened = False
+        self.recording: Any = None  # Any: of a higher floor
+        self.redactions: Counter[tuple[str, str]] | None = None
         self.limit_head = b""
         self.limited: tuple[tuple[str, str], ...] = ()
         self.need: object = None

@@ -10,6 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+EVENTS, LINES, ARRAY = b"text/event-stream", b"application/x-ndjson", b"application/json"
+"""Media types of streams: server-sent events, JSON objects a line each, or one array of JSON objects."""
+
 
 class Operation(Enum):
     """Kinds of work, named as in the OpenTelemetry GenAI conventions where those have a name."""
@@ -46,6 +49,7 @@ class Endpoint:
     operation_name: the operation's value, at hand for every request.
     stream_usage: the wire format has `stream_options.include_usage`.
     members: what an upstream's bodies must say there, in JSON, and with None what they must not.
+    stream: the media type of a streamed answer.
     """
 
     path: str
@@ -55,6 +59,7 @@ class Endpoint:
     body: BodyKind = BodyKind.JSON
     stream_usage: bool = False
     members: tuple[tuple[str, bytes | None], ...] = ()
+    stream: bytes = EVENTS
     operation_name: str = field(init=False)
 
     def __post_init__(self) -> None:

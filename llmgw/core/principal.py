@@ -10,6 +10,7 @@ class Principal:
     """allow_models: patterns the credential is held to, None for all that the tenant may use.
 
     labels: of the API key.
+    claims: of the token, by name: those that routes ask for.
     """
 
     tenant: str
@@ -17,3 +18,4 @@ class Principal:
     key_id: str | None = None
     allow_models: tuple[str, ...] | None = None
     labels: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+    claims: tuple[tuple[str, tuple[str, ...]], ...] = field(default=(), compare=False)

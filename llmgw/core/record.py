@@ -46,7 +46,8 @@ class Settled(Struct, frozen=True, array_like=True, gc=False, tag=3):
     """The whole usage record.
 
     outcome: `ok`, `client_gone`, `upstream_error`, `upstream_truncated`, `refused` (the
-        upstream answered with an error), `error` (ours), `lost` (the process died).
+        upstream answered with an error), `error` (ours), `lost` (the process died), `replay` and
+        `cache` (an answer that was kept before: no provider was asked and nothing is charged).
     usage_source: `reported` or `estimated`.
     price: the unit prices used, as text; cost is None when they are not known.
     upstream_id: the id the upstream gave its answer, where others may refer to it.

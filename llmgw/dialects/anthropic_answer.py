@@ -30,10 +30,10 @@ from llmgw.core.chat import (
     Thinking,
     ToolCall,
 )
-from llmgw.core.errors import UnsupportedOperation
 from llmgw.dialects.anthropic_turns import Wire, input_object
 from llmgw.dialects.anthropic_usage import WireUsage, parse_usage, render_usage
 from llmgw.dialects.openai_responses_signatures import CALL, wrap
+from llmgw.dialects.unsaid import unknown_media
 
 _encode = msgspec.json.Encoder().encode
 
@@ -183,7 +183,7 @@ def _blocks(part: Part) -> Sequence[Wire]:
             return [redacted_block(part.redacted)]
         return [{"type": "thinking", "thinking": part.text, "signature": part.signature or ""}]
     if not isinstance(part, ToolCall):
-        raise UnsupportedOperation("the answer holds what a message cannot: images, files or sound")
+        raise unknown_media()
     call_id = part.id or made_call_id()
     value: object = input_object(part.arguments)
     if value is None:

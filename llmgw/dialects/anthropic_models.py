@@ -3,14 +3,16 @@
 Facts (Anthropic's model overview, extended and adaptive thinking, migration guides): thinking came with
 3.7 and had a budget; 4.6 brought adaptive thinking with levels of effort, and 4.7 took budgets and
 sampling away; from 4.1 on temperature and top_p exclude each other; from 5 on models think unless
-they are told not to. Names without a number are taken for the newest.
+they are told not to. System messages amid a conversation came with Opus 4.8; other families refuse them.
+Names without a number are taken for the newest.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+_SYSTEM_AMID = re.compile(r"claude-opus-(?:4[-.](?:[89]|1\d)|[5-9])(?!\d)")
 _VERSION = re.compile(r"claude-(?:[a-z]+-)?v?(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")
 
 
@@ -20,7 +22,7 @@ class ModelFacts:
 
     budget, adaptive: the ways of thinking it has. xhigh: that level of effort.
     thinks_unasked: thinking must be switched off. sampling: takes temperature, top_p and top_k.
-    one_sampler: not temperature and top_p together.
+    one_sampler: not temperature and top_p together. system_amid: takes system messages after a user's.
     """
 
     max_output: int
@@ -30,6 +32,7 @@ class ModelFacts:
     thinks_unasked: bool = False
     sampling: bool = True
     one_sampler: bool = False
+    system_amid: bool = False
 
 
 _FROM = (
@@ -53,4 +56,5 @@ def facts_of(model: str) -> ModelFacts:
     if match is None:
         return _FROM[0][1] if "claude" in model else _OTHERS
     version = (int(match[1]), int(match[2] or 0))
-    return next(facts for first, facts in _FROM if version >= first)
+    found = next(facts for first, facts in _FROM if version >= first)
+    return replace(found, system_amid=True) if _SYSTEM_AMID.search(model) else found

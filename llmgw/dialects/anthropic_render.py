@@ -5,6 +5,9 @@ sampling it takes. Thinking gives way where Anthropic's reference excludes it: w
 and when the turn it would join has calls without their thoughts.
 
 JSON mode without a schema is refused: the schema of "any object" is not one that Anthropic takes.
+
+System text amid a conversation stands after a user's turn and before an answer or nothing, one message at
+a time, or not at all (Anthropic: "Mid-conversation system messages").
 """
 
 from __future__ import annotations
@@ -15,14 +18,22 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Raw, Struct
 
-from llmgw.core.chat import ChatRequest, Format, Thinking, Tool, ToolCall
-from llmgw.core.errors import InvalidRequest, UnsupportedOperation
+from llmgw.core.chat import ChatRequest, Format, Tool
+from llmgw.core.errors import UnsupportedOperation
 from llmgw.dialects.anthropic_models import ModelFacts, facts_of
-from llmgw.dialects.anthropic_turns import Wire, is_signed, marked, render_messages, render_texts
+from llmgw.dialects.anthropic_turns import (
+    Wire,
+    lacks_thoughts,
+    marked,
+    render_messages,
+    render_texts,
+    schema_of,
+)
 from llmgw.dialects.base import Rendered
+from llmgw.dialects.system_turns import moved
+from llmgw.dialects.unsaid import lost
 
 _encode = msgspec.json.Encoder().encode
-_decode_any = msgspec.json.Decoder().decode
 _decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
@@ -36,33 +47,11 @@ _decode_raws = msgspec.json.Decoder(list[Raw]).decode
 _OWN = frozenset({"cache_control", "container", "inference_geo", "mcp_servers", "speed"})
 """Anthropic's further members, which go on as they came."""
 
-_STRUCTURE = frozenset(
-    {
-        "audio",
-        "background",
-        "cachedContent",
-        "context_management",
-        "conversation",
-        "function_call",
-        "functions",
-        "generationConfig.responseModalities",
-        "logprobs",
-        "modalities",
-        "previous_response_id",
-        "prompt",
-        "tool_choice",
-        "tools",
-        "web_search_options",
-    }
-)
-"""Members of any dialect without which the answer would be to another question."""
-
-_MEANS_NOTHING: tuple[object, ...] = (None, False, 0, "", [], {}, ["text"], ["TEXT"])
 _SERVICE_TIERS = frozenset({'"auto"', '"standard_only"'})
 _OWN_TOOL = re.compile(r"\w+_\d{8}|mcp_toolset")
 
 _SMALLEST_BUDGET = 1024
-_BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768}
+_BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768, "max": 32768}
 _EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh"}
 _BY_BUDGET = ((2048, "low"), (8192, "medium"), (24576, "high"))
 _CHOICES = {"auto": "auto", "none": "none", "required": "any", "tool": "tool"}
@@ -104,6 +93,7 @@ def _body(request: ChatRequest, dropped: set[str]) -> Wire:
     if request.choices != 1:
         raise UnsupportedOperation("this provider gives one choice", param="n")
     facts = facts_of(request.model)
+    request = moved(request, dropped.add, _fits if facts.system_amid else None)
     body: Wire = {
         "model": request.model,
         "max_tokens": request.max_output if request.max_output is not None else facts.max_output,
@@ -136,6 +126,11 @@ def _body(request: ChatRequest, dropped: set[str]) -> Wire:
     if request.stream:
         body["stream"] = True
     return body
+
+
+def _fits(before: str | None, after: str | None) -> bool:
+    """Whether system text may stand between turns of these roles."""
+    return before == "user" and after in ("assistant", None)
 
 
 def _sampling(request: ChatRequest, facts: ModelFacts, thinks: bool, body: Wire, dropped: set[str]) -> None:
@@ -206,8 +201,10 @@ def _thinking(
             config["effort"] = _EFFORTS.get(effort, effort)
         thinking = {"type": "adaptive"}
     else:
+        if wanted.budget is None and effort is not None and effort not in _BUDGETS:
+            dropped.add("reasoning_effort")
         budget = _budget(request, body)
-        if budget is None or _lacks_thoughts(request):
+        if budget is None or lacks_thoughts(request):
             dropped.add("reasoning_effort" if effort is not None else "thinking")
             return None
         thinking = {"type": "enabled", "budget_tokens": budget}
@@ -233,30 +230,8 @@ def _budget(request: ChatRequest, body: Wire) -> int | None:
     return budget if budget >= _SMALLEST_BUDGET else None
 
 
-def _lacks_thoughts(request: ChatRequest) -> bool:
-    """Whether the last of the assistant's turns has calls but not the thoughts that led to them."""
-    for message in reversed(request.messages):
-        if message.role == "assistant":
-            if not any(isinstance(part, ToolCall) for part in message.parts):
-                return False
-            first = message.parts[0]
-            return not (isinstance(first, Thinking) and is_signed(first))
-    return False
-
-
 def _tool(tool: Tool, i: int) -> Wire:
-    schema = b'{"type":"object","properties":{}}'
-    if tool.parameters is not None:
-        schema = tool.parameters.strip().encode()
-        try:
-            members = _decode_members(schema)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError):
-            raise InvalidRequest(
-                f"the parameters of tool '{tool.name}' are not a JSON Schema", param=f"tools[{i}]"
-            ) from None
-        if "type" not in members:
-            schema = b'{"type":"object"' + (b"," if members else b"") + schema[1:]
-    body: Wire = {"name": tool.name, "input_schema": Raw(schema)}
+    body: Wire = {"name": tool.name, "input_schema": schema_of(tool, i)}
     if tool.description is not None:
         body["description"] = tool.description
     if tool.strict is not None:
@@ -294,7 +269,7 @@ def _extra(extra: Mapping[str, str], body: Wire, dropped: set[str]) -> None:
     if config:
         body["output_config"] = config
     for name, text in extra.items():
-        if name.startswith(("output_config.", "thinking.", "metadata.")) or name == "stream_options":
+        if name.startswith(("output_config.", "thinking.", "metadata.")):
             continue
         raw = Raw(text.encode())
         if _is_own(name, text):
@@ -303,10 +278,8 @@ def _extra(extra: Mapping[str, str], body: Wire, dropped: set[str]) -> None:
             mine = body.setdefault("tools", [])
             assert isinstance(mine, list)
             mine.extend(_decode_raws(raw))
-        elif (name in _STRUCTURE or name.startswith("tools.")) and _decode_any(raw) not in _MEANS_NOTHING:
-            raise UnsupportedOperation(f"'{name}' cannot be given to this provider", param=name)
         else:
-            dropped.add(name)
+            dropped.update(lost(name, text))
 
 
 def _is_own(name: str, text: str) -> bool:

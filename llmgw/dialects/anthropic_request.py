@@ -1,13 +1,14 @@
 """A client's messages request, read.
 
 Shapes from Anthropic's API reference, Messages and Count tokens. System text also comes in messages with
-the role `system`; wherever it stands it becomes the system text. `output_format` is the older name
+the role `system`. `output_format` is the older name
 of `output_config.format`. On Bedrock and Vertex AI `anthropic_version` stands in the body and model and
 stream outside it.
 
 What has no field goes to `extra`: members by their names, those of nested objects as
 `output_config.name`, tools that the provider runs as the JSON list `tools`, and members of blocks and
-tools, which have no place to go back to, as `content.name` and `tool.name`.
+tools, which have no place to go back to, as `content.name` and `tool.name`. So are those of messages, as
+`messages[].name`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from msgspec import Raw, Struct
 from llmgw.core.chat import ChatRequest, Format, Message, Reasoning, Text, Tool, ToolChoice
 from llmgw.core.errors import InvalidRequest, UnsupportedOperation
 from llmgw.dialects.anthropic_blocks import BlockReader, CacheControl, cached, invalid, read
+from llmgw.dialects.message_members import MessageMembers
+from llmgw.dialects.system_turns import amid
 
 
 class _Message(Struct):
@@ -85,6 +88,7 @@ _decode_tool = msgspec.json.Decoder(_Tool).decode
 _encode = msgspec.json.Encoder().encode
 
 _KNOWN = frozenset(_Request.__struct_fields__)
+_MESSAGES = MessageMembers(_Message.__struct_fields__)
 _KNOWN_OF_TOOLS = frozenset(_Tool.__struct_fields__)
 _NESTED = {
     "thinking": frozenset(_Thinking.__struct_fields__),
@@ -99,22 +103,27 @@ _SHOWN = {"summarized": True, "omitted": False}
 def parse_request(body: bytes, model: str, stream: bool) -> ChatRequest:
     """What a client asks. model, stream: hold where the body does not say."""
     try:
-        return _request(_decode(body), _decode_members(body), model, stream)
+        wire = _decode(body)
+        extra = _extra(_decode_members(body)) | _MESSAGES.unknown(body)
+        return _request(wire, extra, model, stream)
     except msgspec.ValidationError as error:
         raise invalid(error, "") from None
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise InvalidRequest(f"the body is not valid JSON: {error}") from None
 
 
-def _request(wire: _Request, members: dict[str, Raw], model: str, stream: bool) -> ChatRequest:
-    extra = _extra(members)
+def _request(wire: _Request, extra: dict[str, str], model: str, stream: bool) -> ChatRequest:
     blocks = BlockReader()
     system = list(_system(wire.system, blocks, "system"))
     messages: list[Message] = []
     for i, message in enumerate(wire.messages):
         at = f"messages[{i}]"
         if message.role == "system":
-            system += _system(message.content, blocks, f"{at}.content")
+            texts = _system(message.content, blocks, f"{at}.content")
+            if not messages:
+                system += texts
+            elif texts:
+                messages.append(amid(tuple(texts), at))
         elif message.role in ("user", "assistant"):
             parts = blocks.message(message.content, message.role, f"{at}.content")
             messages.append(Message(message.role, parts))

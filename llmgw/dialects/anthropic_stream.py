@@ -32,7 +32,8 @@ from llmgw.core.events import (
 from llmgw.dialects.anthropic_answer import WireBlock, made_call_id, parse_stop
 from llmgw.dialects.anthropic_usage import UsageCount, WireUsage
 from llmgw.dialects.openai_chat_failures import failed
-from llmgw.wire.sse import SseSplitter, event_data, event_name
+from llmgw.dialects.sse_decoder import SseDecoder
+from llmgw.wire.sse import event_data, event_name
 
 
 class _Message(Struct):
@@ -90,7 +91,7 @@ class _Block:
         self.open = kind is not None
 
 
-class Decoder:
+class Decoder(SseDecoder):
     """Implements `dialects.base.StreamDecoder`."""
 
     __slots__ = (
@@ -103,12 +104,11 @@ class Decoder:
         "_last",
         "_open",
         "_parts",
-        "_splitter",
         "_started",
     )
 
     def __init__(self) -> None:
-        self._splitter = SseSplitter()
+        super().__init__()
         self._count = UsageCount()
         self._blocks: dict[int, _Block] = {}
         self._open: list[_Block] = []
@@ -119,21 +119,6 @@ class Decoder:
         self._ended = False
         self._failed = False
         self._done = False
-
-    def feed(self, data: bytes) -> list[ChatEvent]:
-        out: list[ChatEvent] = []
-        for raw in self._splitter.feed(data):
-            self._event(raw, out)
-        return out
-
-    def close(self) -> list[ChatEvent]:
-        out: list[ChatEvent] = []
-        try:
-            self._event(bytes(self._splitter.pending), out)
-        except ValueError:
-            out.clear()  # cut within an event
-        self._splitter.pending.clear()
-        return out
 
     def _event(self, raw: bytes, out: list[ChatEvent]) -> None:
         data = event_data(raw)

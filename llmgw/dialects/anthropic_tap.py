@@ -13,8 +13,10 @@ from msgspec import Raw, Struct
 from llmgw.core.operation import Endpoint
 from llmgw.core.usage import Usage
 from llmgw.dialects.anthropic_answer import WireBlock
+from llmgw.dialects.anthropic_failures import failed_event
 from llmgw.dialects.anthropic_usage import UsageCount, WireUsage, parse_usage
-from llmgw.wire.sse import SseSplitter, event_data
+from llmgw.dialects.openai_chat_failures import failed
+from llmgw.wire.sse import SseSplitter, event_data, event_name
 
 _KEPT_BYTES = 6144
 
@@ -54,6 +56,7 @@ class _Piece(Struct):
 _decode_body = msgspec.json.Decoder(_Body).decode
 _decode_content = msgspec.json.Decoder(_Content).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
+_decode_any = msgspec.json.Decoder().decode
 _decode_piece = msgspec.json.Decoder(_Piece).decode
 
 
@@ -101,6 +104,7 @@ class AnthropicStreamTap:
         "_moved",
         "_splitter",
         "_text",
+        "_unheard",
         "done",
         "failed",
         "hide_usage",
@@ -118,6 +122,7 @@ class AnthropicStreamTap:
         self._kept_bytes = 0
         self._moved = False
         self._text: list[str] = []
+        self._unheard: bytes | None = None
 
     def feed(self, chunk: bytes) -> bytes:
         """`chunk`, which the client may have now. Raises ValueError when one event is longer than the cap."""
@@ -132,10 +137,18 @@ class AnthropicStreamTap:
         return chunk
 
     def rest(self) -> bytes:
-        """Nothing is ever held back. Looks at a last event that was never closed."""
-        if self._splitter.pending:
-            self._look(bytes(self._splitter.pending))
-        return b""
+        """Looks at a last event that was never closed. Nothing is ever held back.
+
+        An error that is no event of that name, such as one in OpenAI's shape, is said once more in the
+        dialect's: the official SDKs pass over it and would take the end for that of the answer.
+        """
+        last = bytes(self._splitter.pending)
+        if last:
+            self._look(last)
+        data, self._unheard = self._unheard, None
+        if data is None:
+            return b""
+        return (b"\n\n" if last else b"") + failed_event(failed(_decode_any(data)))
 
     @property
     def usage(self) -> Usage | None:
@@ -170,6 +183,8 @@ class AnthropicStreamTap:
             self.done = True
         elif event.type == "error" or (event.type is None and bytes(event.error) not in (b"", b"null")):
             self.failed = True
+            if event_name(raw) != b"error":
+                self._unheard = data
         elif event.type == "message_delta" and event.usage is not None:
             self._count.take(event.usage)
         elif event.type == "message_start" and isinstance(event.message, _Message):

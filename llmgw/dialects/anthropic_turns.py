@@ -26,15 +26,18 @@ from llmgw.core.chat import (
     Refusal,
     Text,
     Thinking,
+    Tool,
     ToolCall,
     ToolResult,
 )
 from llmgw.core.errors import InvalidRequest, UnsupportedOperation
 from llmgw.dialects.gemini_signatures import is_gemini
 from llmgw.dialects.openai_responses_signatures import unpack
+from llmgw.dialects.system_turns import texts_of
 
 Wire = dict[str, object]
 
+_NO_ARGUMENTS = Raw(b'{"type":"object","properties":{}}')
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 _not_in_ids = re.compile(r"[^A-Za-z0-9_-]")
 _data_url = re.compile(r"data:([^;,]*);base64,", re.IGNORECASE)
@@ -54,6 +57,12 @@ def render_messages(request: ChatRequest, dropped: set[str]) -> list[Wire]:
         if message.role == "assistant":
             blocks = [block for part in message.parts for block in writer.said(part, at)]
             answering = False
+        elif message.role == "system":
+            blocks = [_text(text) for text in texts_of(message) if text.text]
+            answering = False
+            if blocks and messages and messages[-1]["role"] == "system":
+                _add_results(messages[-1], blocks, 0)
+                continue
         else:
             results = [part for part in message.parts if isinstance(part, ToolResult)]
             blocks = [writer.result(result, at) for result in results]
@@ -102,6 +111,33 @@ def marked(block: Wire, cached: str | None) -> Wire:
     if cached is not None:
         block["cache_control"] = {"type": "ephemeral", "ttl": cached} if cached else {"type": "ephemeral"}
     return block
+
+
+def schema_of(tool: Tool, i: int) -> Raw:
+    """What a tool's arguments must be: always an object. Raises InvalidRequest when it is no schema."""
+    if tool.parameters is None:
+        return _NO_ARGUMENTS
+    schema = tool.parameters.strip().encode()
+    try:
+        members = _decode_object(schema)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        raise InvalidRequest(
+            f"the parameters of tool '{tool.name}' are not a JSON Schema", param=f"tools[{i}]"
+        ) from None
+    if "type" not in members:
+        schema = b'{"type":"object"' + (b"," if members else b"") + schema[1:]
+    return Raw(schema)
+
+
+def lacks_thoughts(request: ChatRequest) -> bool:
+    """Whether the last of the assistant's turns has calls but not the thoughts that led to them."""
+    for message in reversed(request.messages):
+        if message.role == "assistant":
+            if not any(isinstance(part, ToolCall) for part in message.parts):
+                return False
+            first = message.parts[0]
+            return not (isinstance(first, Thinking) and is_signed(first))
+    return False
 
 
 class _Writer:

@@ -12,43 +12,27 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Raw
 
-from llmgw.core.chat import ChatRequest, Format, Thinking, Tool, ToolCall
-from llmgw.core.errors import InvalidRequest, UnsupportedOperation
+from llmgw.core.chat import ChatRequest, Format, Tool, ToolCall
+from llmgw.core.errors import UnsupportedOperation
 from llmgw.dialects import anthropic_render
-from llmgw.dialects.anthropic_turns import Wire, is_signed
+from llmgw.dialects.anthropic_turns import Wire, lacks_thoughts, schema_of
 from llmgw.dialects.base import Rendered
 from llmgw.dialects.bedrock_families import CLAUDE, Family, family_of
 from llmgw.dialects.bedrock_turns import cache_points, render_messages, render_texts
+from llmgw.dialects.system_turns import moved
+from llmgw.dialects.unsaid import lost
 
 _encode = msgspec.json.Encoder().encode
-_decode_any = msgspec.json.Decoder().decode
 _decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
 
-_STRUCTURE = frozenset(
-    {
-        "audio",
-        "background",
-        "cachedContent",
-        "container",
-        "context_management",
-        "conversation",
-        "function_call",
-        "functions",
-        "generationConfig.responseModalities",
-        "logprobs",
-        "mcp_servers",
-        "modalities",
-        "previous_response_id",
-        "prompt",
-        "tool_choice",
-        "tools",
-        "web_search_options",
-    }
-)
-"""Members of any dialect without which the answer would be to another question."""
-
-_MEANS_NOTHING: tuple[object, ...] = (None, False, 0, "", [], {}, ["text"], ["TEXT"])
-_EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high"}
+_EFFORTS = {
+    "minimal": "low",
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "xhigh": "high",
+    "max": "high",
+}
 
 
 def render_request(request: ChatRequest) -> Rendered:
@@ -57,6 +41,7 @@ def render_request(request: ChatRequest) -> Rendered:
         raise UnsupportedOperation("this provider gives one choice", param="n")
     dropped: set[str] = set()
     family = family_of(request.model)
+    request = moved(request, dropped.add)
     body: Wire = {"messages": render_messages(request, family, dropped)}
     system = render_texts(request.system, family, dropped)
     if system:
@@ -113,7 +98,7 @@ def _of_claude(request: ChatRequest, dropped: set[str]) -> tuple[Wire, Wire]:
         frequency_penalty=None,
         extra={name: text for name, text in request.extra.items() if name in _OF_CLAUDE},
     )
-    if request.reasoning is not None and _lacks_thoughts(request):
+    if request.reasoning is not None and lacks_thoughts(request):
         dropped.add("reasoning_effort" if request.reasoning.effort is not None else "thinking")
         shape = msgspec.structs.replace(shape, reasoning=None)
     rendered = anthropic_render.render_request(shape)
@@ -157,17 +142,6 @@ def _of_others(request: ChatRequest, family: Family, dropped: set[str]) -> tuple
     return inference, additional
 
 
-def _lacks_thoughts(request: ChatRequest) -> bool:
-    """Whether the last of the assistant's turns has calls but not the thoughts that led to them."""
-    for message in reversed(request.messages):
-        if message.role == "assistant":
-            if not any(isinstance(part, ToolCall) for part in message.parts):
-                return False
-            first = message.parts[0]
-            return not (isinstance(first, Thinking) and is_signed(first))
-    return False
-
-
 def _tool_config(request: ChatRequest, family: Family, dropped: set[str]) -> Wire | None:
     choice = request.tool_choice
     mode = choice.mode if choice is not None else "auto"
@@ -203,18 +177,7 @@ def _tool_config(request: ChatRequest, family: Family, dropped: set[str]) -> Wir
 
 
 def _tool(tool: Tool, i: int, dropped: set[str]) -> Wire:
-    schema = b'{"type":"object","properties":{}}'
-    if tool.parameters is not None:
-        schema = tool.parameters.strip().encode()
-        try:
-            members = _decode_members(schema)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError):
-            raise InvalidRequest(
-                f"the parameters of tool '{tool.name}' are not a JSON Schema", param=f"tools[{i}]"
-            ) from None
-        if "type" not in members:
-            schema = b'{"type":"object"' + (b"," if members else b"") + schema[1:]
-    spec: Wire = {"name": tool.name, "inputSchema": {"json": Raw(schema)}}
+    spec: Wire = {"name": tool.name, "inputSchema": {"json": schema_of(tool, i)}}
     if tool.description and not tool.description.isspace():
         spec["description"] = tool.description
     if tool.strict:
@@ -225,9 +188,5 @@ def _tool(tool: Tool, i: int, dropped: set[str]) -> Wire:
 def _extra(extra: Mapping[str, str], dropped: set[str], taken: frozenset[str]) -> None:
     """What has no field: structure is refused and tuning dropped."""
     for name, text in extra.items():
-        if name in taken or name == "stream_options":
-            continue
-        root = name.partition("[")[0].partition(".")[0]
-        if (name in _STRUCTURE or root == "tools") and _decode_any(text) not in _MEANS_NOTHING:
-            raise UnsupportedOperation(f"'{name}' cannot be given to this provider", param=name)
-        dropped.add(name)
+        if name not in taken:
+            dropped.update(lost(name, text))

@@ -9,6 +9,7 @@ import msgspec
 from llmgw.core.chat import (
     CONTENT_FILTER,
     LENGTH,
+    REFUSAL,
     STOP_SEQUENCE,
     TOOL_CALLS,
     ChatAnswer,
@@ -19,21 +20,11 @@ from llmgw.core.chat import (
     ToolCall,
 )
 from llmgw.core.errors import GatewayError
-from llmgw.core.events import (
-    THINKING,
-    TOOL_CALL,
-    ChatEvent,
-    ChoiceEnded,
-    Counted,
-    Delta,
-    Failed,
-    Finished,
-    PartEnded,
-    PartStarted,
-    Started,
-)
+from llmgw.core.events import THINKING, TOOL_CALL, Delta, Failed, PartStarted, Started
 from llmgw.core.usage import Usage
 from llmgw.dialects.cohere_failures import failed_end
+from llmgw.dialects.one_choice import OneChoiceEncoder
+from llmgw.dialects.unsaid import unknown_media
 from llmgw.wire.sse import render_event
 
 Json = dict[str, object]
@@ -43,13 +34,14 @@ _REASONS = {
     TOOL_CALLS: "TOOL_CALL",
     STOP_SEQUENCE: "STOP_SEQUENCE",
     CONTENT_FILTER: "ERROR_TOXIC",
+    REFUSAL: "ERROR_TOXIC",
 }
 
 _encode = msgspec.json.Encoder().encode
 
 
 def render_answer(answer: ChatAnswer) -> bytes:
-    """A whole answer. Of several choices the first."""
+    """A whole answer. Of several choices the first. Raises UnsupportedOperation for images and the like."""
     choice = answer.choices[0] if answer.choices else Choice(())
     content: list[Json] = []
     calls: list[Json] = []
@@ -60,6 +52,8 @@ def render_answer(answer: ChatAnswer) -> bytes:
             content.append({"type": "thinking", "thinking": part.text})
         elif isinstance(part, ToolCall):
             calls.append(_call(part.id, part.name, part.arguments or "{}"))
+        elif not isinstance(part, Thinking):
+            raise unknown_media()
     message: Json = {"role": "assistant"}
     if content or not calls:
         message["content"] = content
@@ -91,45 +85,22 @@ def _usage(usage: Usage) -> Json:
     return body
 
 
-class CohereEncoder:
+class CohereEncoder(OneChoiceEncoder):
     """A `StreamEncoder`. Texts and thoughts are numbered as content, calls by numbers of their own."""
 
-    __slots__ = ("_begun", "_calls", "_contents", "_ended", "_id", "_open", "_stop", "_usage")
+    __slots__ = ("_begun", "_calls", "_contents", "_id", "_open")
 
     def __init__(self) -> None:
+        super().__init__()
         self._id = ""
         self._begun = False
         self._open: dict[int, tuple[str, int]] = {}
         self._contents = 0
         self._calls = 0
-        self._stop: str | None = None
-        self._usage: Usage | None = None
-        self._ended = False
 
-    def feed(self, event: ChatEvent) -> bytes:
-        if self._ended:
-            return b""
-        if isinstance(event, Delta):
-            return self._delta(event)
-        if isinstance(event, Started):
-            self._id = event.id
-            return self._begin()
-        if isinstance(event, PartStarted) and event.choice == 0:
-            return self._begin() + self._part(event)
-        if isinstance(event, PartEnded) and event.choice == 0:
-            return self._end_part(event.part)
-        if isinstance(event, ChoiceEnded) and event.choice == 0:
-            self._stop = event.stop
-        elif isinstance(event, Counted):
-            self._usage = event.usage
-        elif isinstance(event, Failed):
-            return self._break(event.message)
-        elif isinstance(event, Finished):
-            return self._finish()
-        return b""
-
-    def fail(self, error: GatewayError) -> bytes:
-        return b"" if self._ended else self._break(error.message)
+    def _start(self, event: Started) -> bytes:
+        self._id = event.id
+        return self._begin()
 
     def _begin(self) -> bytes:
         if self._begun:
@@ -139,20 +110,21 @@ class CohereEncoder:
         self._id = self._id or str(uuid4())
         return _event("message-start", {"id": self._id, "delta": {"message": message}})
 
-    def _part(self, event: PartStarted) -> bytes:
+    def _begin_part(self, event: PartStarted) -> bytes:
+        begun = self._begin()
         if event.kind == TOOL_CALL:
             self._open[event.part] = ("tool-call", self._calls)
             call = _call(event.call_id or f"call_{self._calls}", event.name or "", "")
             self._calls += 1
-            return self._at(event.part, "start", {"tool_calls": call})
+            return begun + self._at(event.part, "start", {"tool_calls": call})
         kind = "thinking" if event.kind == THINKING else "text"
         self._open[event.part] = (kind, self._contents)
         self._contents += 1
-        return self._at(event.part, "start", {"content": {"type": kind, kind: ""}})
+        return begun + self._at(event.part, "start", {"content": {"type": kind, kind: ""}})
 
     def _delta(self, event: Delta) -> bytes:
         kind = self._open.get(event.part)
-        if event.choice or kind is None or not event.text:
+        if kind is None or not event.text:
             return b""
         if kind[0] == "tool-call":
             return self._at(event.part, "delta", {"tool_calls": {"function": {"arguments": event.text}}})
@@ -182,10 +154,10 @@ class CohereEncoder:
         pieces.append(_event("message-end", {"id": self._id, "delta": delta}))
         return b"".join(pieces)
 
-    def _break(self, words: str) -> bytes:
+    def _break(self, error: GatewayError | Failed) -> bytes:
         begun = self._begin()
         self._ended = True
-        return begun + failed_end(words)
+        return begun + failed_end(error.message)
 
 
 def _event(name: str, body: Json) -> bytes:

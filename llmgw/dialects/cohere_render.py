@@ -29,31 +29,15 @@ from llmgw.core.chat import (
 )
 from llmgw.core.errors import InvalidRequest, UnsupportedOperation
 from llmgw.dialects.base import Rendered
+from llmgw.dialects.system_turns import texts_of
+from llmgw.dialects.unsaid import arguments_of, lost, unknown_part, unsaid
 
 Json = dict[str, object]
 
 _PASSED = frozenset({"citation_options", "documents", "priority", "safety_mode"})
-_REFUSED = frozenset(
-    {
-        "audio",
-        "background",
-        "cachedContent",
-        "container",
-        "context_management",
-        "conversation",
-        "functions",
-        "mcp_servers",
-        "previous_response_id",
-        "prompt",
-        "tools",
-        "web_search_options",
-    }
-)
-"""Structure of other dialects that Cohere has nothing for."""
 _NO_ARGUMENTS = Raw(b'{"type":"object","properties":{}}')
 
 _encode = msgspec.json.Encoder().encode
-_decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 def render_request(request: ChatRequest) -> Rendered:
@@ -74,32 +58,13 @@ def render_request(request: ChatRequest) -> Rendered:
     if request.reasoning is not None:
         body["thinking"] = _render_thinking(request.reasoning, dropped)
     for name, text in request.extra.items():
-        if _member_of(name) in _REFUSED and text not in ("null", "false", "[]"):
-            raise UnsupportedOperation(f"'{name}' cannot be said to this upstream", param=name)
         if name in _PASSED:
             body[name] = Raw(text.encode())
-        elif name != "stream_options":
-            dropped.append(name)
+        else:
+            dropped += lost(name, text)
     body["stream"] = request.stream
-    if request.user is not None:
-        dropped.append("user")
-    if request.parallel_tools is False:
-        dropped.append("parallel_tool_calls")
-    if _marked(request):
-        dropped.append("cache_control")
+    dropped += unsaid(request)
     return Rendered(_encode(body), tuple(dict.fromkeys(dropped)))
-
-
-def _member_of(name: str) -> str:
-    """The top-level member that a name in `extra` is of, such as `tools` of `tools[0].cache`."""
-    return name.partition("[")[0].partition(".")[0]
-
-
-def _marked(request: ChatRequest) -> bool:
-    parts = (part for message in request.messages for part in message.parts)
-    return any(
-        getattr(part, "cached", None) is not None for part in (*request.system, *request.tools, *parts)
-    )
 
 
 def _render_tuning(request: ChatRequest) -> Json:
@@ -171,6 +136,8 @@ def _render_messages(request: ChatRequest, dropped: list[str]) -> list[Json]:
             dropped.append("name")
         if message.role == "assistant":
             messages.append(_render_assistant(message, dropped))
+        elif message.role == "system":
+            messages += ({"role": "system", "content": text.text} for text in texts_of(message))
         else:
             _render_user(message, messages, dropped)
     return messages
@@ -192,7 +159,7 @@ def _render_assistant(message: Message, dropped: list[str]) -> Json:
         elif isinstance(part, ToolCall):
             calls.append(_render_call(part))
         else:
-            raise _unsupported(part)
+            raise unknown_part(part)
     body: Json = {"role": "assistant"}
     if calls:
         if thoughts:
@@ -207,14 +174,8 @@ def _render_assistant(message: Message, dropped: list[str]) -> Json:
 
 def _render_call(call: ToolCall) -> Json:
     """A call. Raises InvalidRequest when its arguments are not a JSON object."""
-    text = call.arguments or "{}"
-    try:
-        _decode_object(text)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        raise InvalidRequest(
-            f"the arguments of call '{call.id}' are not a JSON object", param="messages"
-        ) from None
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": text}}
+    function = {"name": call.name, "arguments": arguments_of(call)}
+    return {"id": call.id, "type": "function", "function": function}
 
 
 def _render_user(message: Message, messages: list[Json], dropped: list[str]) -> None:
@@ -259,7 +220,7 @@ def _blocks(parts: Iterable[Part], dropped: list[str]) -> list[Json]:
         elif isinstance(part, Image):
             blocks.append({"type": "image_url", "image_url": _image(part)})
         else:
-            raise _unsupported(part)
+            raise unknown_part(part)
     return blocks
 
 
@@ -271,8 +232,3 @@ def _image(image: Image) -> Json:
     if image.detail is not None:
         body["detail"] = image.detail
     return body
-
-
-def _unsupported(part: Part) -> UnsupportedOperation:
-    kind = type(part).__name__.lower()
-    return UnsupportedOperation(f"a part of kind '{kind}' cannot be said to this upstream", param="messages")

@@ -27,7 +27,9 @@ from llmgw.core.chat import (
     ToolResult,
 )
 from llmgw.core.errors import InvalidRequest, UnsupportedOperation
+from llmgw.dialects.message_members import MessageMembers
 from llmgw.dialects.openai_chat_messages import WireUrl, parse_image
+from llmgw.dialects.system_turns import amid
 
 _CHOICES = {"REQUIRED": "required", "NONE": "none"}
 _NOTHING = frozenset({"null", "[]", "{}"})
@@ -107,6 +109,7 @@ class _Request(Struct):
 _decode = msgspec.json.Decoder(_Request).decode
 _decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
 _KNOWN = frozenset(_Request.__struct_fields__)
+_MESSAGES = MessageMembers(_Message.__struct_fields__)
 
 
 def parse_request(body: bytes, model: str) -> ChatRequest:
@@ -124,6 +127,7 @@ def parse_request(body: bytes, model: str) -> ChatRequest:
         for name, raw in members.items()
         if name not in _KNOWN and (text := bytes(raw).decode()) not in _NOTHING
     }
+    extra |= _MESSAGES.unknown(body)
     if "documents" in extra:
         raise UnsupportedOperation("'documents' need a Cohere upstream", param="documents")
     system, messages = _parse_messages(wire.messages)
@@ -160,12 +164,16 @@ def _parse_messages(wire: list[_Message]) -> tuple[tuple[Text, ...], tuple[Messa
         if message.role == "tool":
             results.append(_result(message, called, where))
             continue
-        if message.role == "system":
-            system.extend(part for part in _blocks(message, where) if isinstance(part, Text))
-            continue
         if results:
             messages.append(Message("user", tuple(results)))
             results = []
+        if message.role == "system":
+            texts = tuple(part for part in _blocks(message, where) if isinstance(part, Text))
+            if not messages:
+                system.extend(texts)
+            elif texts:
+                messages.append(amid(texts, where))
+            continue
         if message.role == "user":
             messages.append(Message("user", tuple(_blocks(message, where))))
         elif message.role == "assistant":

@@ -32,7 +32,8 @@ from llmgw.core.events import (
 from llmgw.core.usage import Usage
 from llmgw.dialects.base import AUTH, CONTEXT_LENGTH, SERVER, UpstreamFailure
 from llmgw.dialects.openai_chat_failures import read_failure
-from llmgw.wire.sse import SseSplitter, event_data, event_name
+from llmgw.dialects.sse_decoder import SseDecoder
+from llmgw.wire.sse import event_data, event_name
 
 FAILED_ENDS = frozenset({"ERROR", "TIMEOUT"})
 """Reasons to end that are no answers."""
@@ -143,13 +144,13 @@ def failure_of(document: object, status: int) -> UpstreamFailure:
     return structs.replace(failure, code=code) if code is not None else failure
 
 
-class CohereDecoder:
+class CohereDecoder(SseDecoder):
     """A `StreamDecoder`."""
 
-    __slots__ = ("_called", "_calls", "_ended", "_open", "_parts", "_splitter", "_started")
+    __slots__ = ("_called", "_calls", "_ended", "_open", "_parts", "_started")
 
     def __init__(self) -> None:
-        self._splitter = SseSplitter()
+        super().__init__()
         self._started = False
         self._ended = False
         self._called = False
@@ -157,22 +158,7 @@ class CohereDecoder:
         self._calls: dict[int, int] = {}
         self._parts = 0
 
-    def feed(self, data: bytes) -> list[ChatEvent]:
-        out: list[ChatEvent] = []
-        for raw in self._splitter.feed(data):
-            self._read(raw, out)
-        return out
-
-    def close(self) -> list[ChatEvent]:
-        out: list[ChatEvent] = []
-        try:
-            self._read(bytes(self._splitter.pending), out)
-        except ValueError:
-            out.clear()  # cut within an event
-        self._splitter.pending.clear()
-        return out
-
-    def _read(self, raw: bytes, out: list[ChatEvent]) -> None:
+    def _event(self, raw: bytes, out: list[ChatEvent]) -> None:
         data = event_data(raw)
         if data is None or self._ended or data.strip() in (b"", b"[DONE]"):
             return

@@ -5,7 +5,7 @@ OpenAI's paths, Anthropic's, Ollama's and Cohere's, as their API references list
 
 from __future__ import annotations
 
-from llmgw.core.operation import BodyKind, Endpoint, Operation
+from llmgw.core.operation import ARRAY, LINES, BodyKind, Endpoint, Operation
 
 OPENAI = "openai"
 ANTHROPIC = "anthropic"
@@ -21,12 +21,20 @@ CHAT_COMPLETIONS = Endpoint(
 )
 GENERATE = Endpoint("generateContent", GEMINI, Operation.CHAT, ":generateContent")
 STREAM_GENERATE = Endpoint("streamGenerateContent", GEMINI, Operation.CHAT, ":streamGenerateContent?alt=sse")
-"""Of upstreams: the model stands in the path, so these have no one path of ours."""
+STREAM_ARRAY = Endpoint(
+    "streamGenerateContent?alt=json",
+    GEMINI,
+    Operation.CHAT,
+    ":streamGenerateContent?alt=sse",
+    stream=ARRAY,
+)
+"""The model stands in the path, so these have no one path of ours. Upstreams are asked for events only."""
 CONVERSE = Endpoint("converse", BEDROCK, Operation.CHAT, "/converse")
 CONVERSE_STREAM = Endpoint("converse-stream", BEDROCK, Operation.CHAT, "/converse-stream")
+INVOKE = Endpoint("invoke", BEDROCK, Operation.EMBEDDINGS, "/invoke")
 """Likewise, after the model."""
-OLLAMA_CHAT = Endpoint("/api/chat", OLLAMA, Operation.CHAT, "/api/chat")
-OLLAMA_GENERATE = Endpoint("/api/generate", OLLAMA, Operation.CHAT, "/api/generate")
+OLLAMA_CHAT = Endpoint("/api/chat", OLLAMA, Operation.CHAT, "/api/chat", stream=LINES)
+OLLAMA_GENERATE = Endpoint("/api/generate", OLLAMA, Operation.CHAT, "/api/generate", stream=LINES)
 COHERE_CHAT = Endpoint("/v2/chat", COHERE, Operation.CHAT, "/v2/chat")
 EMBEDDINGS = Endpoint("/v1/embeddings", OPENAI, Operation.EMBEDDINGS, "/embeddings")
 OLLAMA_EMBED = Endpoint("/api/embed", OLLAMA, Operation.EMBEDDINGS, "/api/embed")
@@ -47,6 +55,14 @@ STREAM_RAW_PREDICT = Endpoint(
     "streamRawPredict", ANTHROPIC, Operation.CHAT, ":streamRawPredict", members=_OF_VERTEX
 )
 """Messages on Vertex AI, after the model."""
+_OF_MISTRAL: tuple[tuple[str, bytes | None], ...] = (("stream_options", None),)
+MISTRAL_RAW_PREDICT = Endpoint(
+    "mistral rawPredict", OPENAI, Operation.CHAT, ":rawPredict", members=_OF_MISTRAL
+)
+MISTRAL_STREAM_RAW_PREDICT = Endpoint(
+    "mistral streamRawPredict", OPENAI, Operation.CHAT, ":streamRawPredict", members=_OF_MISTRAL
+)
+"""Mistral's chat completions there, which refuse members that they do not know."""
 VERTEX_PREDICT = Endpoint("predict", VERTEX, Operation.EMBEDDINGS, ":predict")
 
 _TABLE = (

@@ -6,7 +6,8 @@ types by status as its API reference lists them. Gemini: `{"error": {"code", "me
 "status"}}`. Ollama: `{"error": text}`. Cohere: `{"id", "message"}`. Off the dialect paths, flat:
 `{"error", "message", "code", "request_id"}`. A limit that was exceeded also says `message` and
 `retryAfterSeconds` beside a dialect's error, and has a flat shape of its own without a code:
-`{"error", "message", "retryAfterSeconds"}`.
+`{"error", "message", "retryAfterSeconds"}`. So has a missing idempotency key, everywhere:
+`{"error": "idempotency_key_required", "message"}`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from http import HTTPStatus
 
 import msgspec
 
-from llmgw.core.errors import GatewayError
+from llmgw.core.errors import GatewayError, IdempotencyKeyRequired
 from llmgw.core.reply import Reply
 from llmgw.dialects import anthropic_failures, cohere_failures, gemini_errors, ollama_errors
 from llmgw.dialects.endpoints import ANTHROPIC, COHERE, GEMINI, OLLAMA, OPENAI
@@ -29,18 +30,23 @@ _OPENAI_TYPES = {
     404: "not_found_error",
     405: "invalid_request_error",
     408: "invalid_request_error",
+    409: "invalid_request_error",
     413: "invalid_request_error",
     414: "invalid_request_error",
     415: "invalid_request_error",
+    422: "invalid_request_error",
     431: "invalid_request_error",
     421: "invalid_request_error",
     429: "rate_limit_error",
 }
+_CHALLENGE = "www-authenticate"
 _NOT_RETRYABLE = frozenset({400, 401, 403, 404, 405, 413, 414, 415, 421, 431})
 
 
 def error_body(error: GatewayError, dialect: str | None, request_id: str) -> bytes:
     """The JSON body that tells the caller of `error`."""
+    if isinstance(error, IdempotencyKeyRequired):
+        return _encode({"error": error.code, "message": error.message})
     limited = error.status == 429 and error.retry_after_s is not None
     if dialect == OPENAI:
         body: dict[str, object] = {
@@ -96,12 +102,13 @@ def error_reply(error: GatewayError, dialect: str | None, request_id: str, extra
         b"x-request-id: " + request_id.encode() + b"\r\n",
         b"x-llmgw-code: " + error.code.encode() + b"\r\n",
         b"cache-control: private, no-store\r\n",
+        b"vary: authorization\r\n",
     ]
     if error.status in _NOT_RETRYABLE:
         lines.append(b"x-should-retry: false\r\n")
     if error.retry_after_s is not None:
         lines.append(b"retry-after: %d\r\n" % error.retry_after_s)
-    if error.status == 401:
+    if error.status == 401 and _CHALLENGE not in dict(error.headers):
         lines.append(b"www-authenticate: Bearer\r\n")
     lines.extend(f"{name}: {value}\r\n".encode("latin-1") for name, value in error.headers)
     return Reply(error.status, b"".join(lines) + extra, error_body(error, dialect, request_id))

@@ -4,7 +4,8 @@ Text and thoughts go out as they come. Gemini's calls are whole, so a call waits
 end and the usage come last, together, because usage may come late.
 
 Promise: what is written is a well-formed stream of Gemini's whatever is fed; after an error nothing more
-is written, and a candidate's end is only told when the upstream was complete.
+is written, not even the end of the array, and a candidate's end is only told when the upstream was
+complete.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from llmgw.core.events import (
 )
 from llmgw.core.usage import Usage
 from llmgw.dialects.gemini_answer import render_call, stop_reason
+from llmgw.dialects.gemini_array import END, element
 from llmgw.dialects.gemini_errors import error_body, failure_body
 from llmgw.dialects.gemini_parts import Wire
 from llmgw.dialects.gemini_signatures import client_signature
@@ -158,6 +160,8 @@ class GeminiEncoder:
         if self._usage is not None:
             body["usageMetadata"] = render_usage(self._usage)
         out.append(self._end(_encode(body)[:-1] + self._tail + b"}"))
+        if self._array:
+            out.append(END)
         return b"".join(out)
 
     def _chunk(self, choice: int, part: bytes) -> bytes:
@@ -168,14 +172,9 @@ class GeminiEncoder:
 
     def _end(self, document: bytes) -> bytes:
         """The last document."""
-        framed = self._framed(document)
         self._over = True
-        return framed + b"]" if self._array else framed
+        return self._framed(document)
 
     def _framed(self, document: bytes) -> bytes:
-        if not self._array:
-            self._begun = True
-            return b"data: " + document + b"\r\n\r\n"
-        lead = b",\r\n" if self._begun else b"["
-        self._begun = True
-        return lead + document + b"\n"
+        first, self._begun = not self._begun, True
+        return element(document, first) if self._array else b"data: " + document + b"\r\n\r\n"

@@ -191,6 +191,11 @@ def error_body(error: GatewayError) -> bytes:
     return _encode(body)
 
 
+def error_element(error: GatewayError) -> bytes:
+    """The same as the last element of a stream that is a JSON array, has begun and is never closed."""
+    return b",\r\n" + error_body(error) + b"\n"
+
+
 def failure_body(code: str, message: str) -> bytes:
     """The same for a failure of an upstream, by its class."""
     return _encode({"error": _error(_STATUSES.get(code, 500), message)})

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 from msgspec import Raw
 
-from llmgw.core.errors import UnsupportedOperation
 from llmgw.dialects.gemini_parts import Wire
+from llmgw.dialects.unsaid import lost
 
 _OURS = frozenset({"safetySettings", "cachedContent", "labels", "serviceTier", "modelArmorConfig"})
 _GROUPS = ("generationConfig.", "toolConfig.", "tools.")
@@ -35,29 +35,6 @@ _WRITTEN = frozenset(
         "thinkingConfig",
     }
 )
-_STRUCTURE = frozenset(
-    {
-        "audio",
-        "background",
-        "container",
-        "context_management",
-        "conversation",
-        "function_call",
-        "functions",
-        "logprobs",
-        "mcp_servers",
-        "modalities",
-        "previous_response_id",
-        "prompt",
-        "raw",
-        "template",
-        "tools",
-        "top_logprobs",
-        "web_search_options",
-    }
-)
-"""Other dialects' members that change what the answer is, and that Gemini has nothing for."""
-_MEANS_NOTHING = frozenset({"null", "false", "0", "[]", "{}", '""', '["text"]'})
 
 
 def put_back(extra: Mapping[str, str], body: Wire) -> list[str]:
@@ -72,10 +49,8 @@ def put_back(extra: Mapping[str, str], body: Wire) -> list[str]:
         elif name.startswith(_GROUPS):
             if not _put_back(body, name.split("."), Raw(value.encode())):
                 dropped.append(name)
-        elif name not in _STRUCTURE:
-            dropped.append(name)
-        elif value.replace(" ", "") not in _MEANS_NOTHING:
-            raise UnsupportedOperation(f"'{name}' cannot be given to Gemini", param=name)
+        else:
+            dropped += lost(name, value)
     return dropped
 
 

@@ -34,14 +34,23 @@ from llmgw.dialects.gemini_parts import SKIP_SIGNATURE, Wire, arguments_object, 
 from llmgw.dialects.gemini_results import media_parts, render_response
 from llmgw.dialects.gemini_signatures import is_gemini, upstream_signature
 from llmgw.dialects.gemini_wire import is_made
+from llmgw.dialects.system_turns import moved
 
 _encode = msgspec.json.Encoder().encode
 
 _GEMINI_3 = re.compile(r"gemini-(?:[3-9]|\d\d|(?:pro|flash|flash-lite)-latest)")
 _NO_THINKING = re.compile(r"gemini-(?:1|2\.0)")
-_LEVELS = {"none": "minimal", "minimal": "minimal", "xhigh": "high"}
-_PRO_LEVELS = {"none": "low", "minimal": "low", "xhigh": "high"}
-_BUDGETS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 24576}
+_LEVELS = {"none": "minimal", "minimal": "minimal", "xhigh": "high", "max": "high"}
+_PRO_LEVELS = {"none": "low", "minimal": "low", "xhigh": "high", "max": "high"}
+_BUDGETS = {
+    "none": 0,
+    "minimal": 1024,
+    "low": 1024,
+    "medium": 8192,
+    "high": 24576,
+    "xhigh": 24576,
+    "max": 24576,
+}
 _SMALLEST_PRO_BUDGET = 128
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY", "tool": "ANY"}
 
@@ -66,11 +75,11 @@ class _Writer:
     """Writes one request. dropped: what could not be said, in order."""
 
     def __init__(self, request: ChatRequest) -> None:
-        self._request = request
+        self.dropped: list[str] = []
+        self._request = moved(request, self._drop)
         self._third = _GEMINI_3.search(request.model) is not None
         self._pro = "pro" in request.model
         self._calls: dict[str, tuple[int, str]] = {}
-        self.dropped: list[str] = []
 
     def body(self) -> Wire:
         request = self._request

@@ -87,12 +87,7 @@ class GeminiStreamTap:
 
         Raises ValueError when one document is longer than the cap.
         """
-        self._moved = True
-        for document in self._frames.feed(chunk):
-            self._kept.append(document)
-            self._kept_bytes += len(document)
-        if self._kept_bytes > _KEPT_BYTES:
-            self._digest()
+        self._keep(chunk)
         return chunk
 
     def rest(self) -> bytes:
@@ -136,6 +131,16 @@ class GeminiStreamTap:
         """Whether anything has passed since this was last asked."""
         moved, self._moved = self._moved, False
         return moved
+
+    def _keep(self, chunk: bytes) -> list[bytes]:
+        """The documents that `chunk` completes, which are read later."""
+        self._moved = True
+        documents = self._frames.feed(chunk)
+        self._kept += documents
+        self._kept_bytes += sum(map(len, documents))
+        if self._kept_bytes > _KEPT_BYTES:
+            self._digest()
+        return documents
 
     def _digest(self) -> None:
         """Read the documents that are kept."""

@@ -8,6 +8,7 @@ from llmgw.core.chat import (
     ChatAnswer,
     ChatRequest,
     Choice,
+    Image,
     Part,
     Refusal,
     Text,
@@ -31,6 +32,7 @@ from llmgw.dialects.ollama_stream import (
     stop_of,
 )
 from llmgw.dialects.openai_chat_failures import parse_failure
+from llmgw.dialects.unsaid import unknown_media
 
 _encode = msgspec.json.Encoder().encode
 
@@ -60,19 +62,30 @@ def parse_answer(body: bytes) -> ChatAnswer:
 
 
 def render_answer(answer: ChatAnswer, generate: bool) -> bytes:
-    """A whole answer to a client. Raises ValueError for a call whose arguments are not an object."""
+    """A whole answer to a client.
+
+    Raises ValueError for a call whose arguments are not an object, and UnsupportedOperation for sound, files
+    and, by `/api/generate`, images.
+    """
     choice = answer.choices[0] if answer.choices else Choice(())
     texts = [part.text for part in choice.parts if isinstance(part, Text | Refusal)]
     thoughts = [part.text for part in choice.parts if isinstance(part, Thinking)]
     calls: list[Json] = []
+    images: list[str] = []
     for part in choice.parts:
-        if isinstance(part, ToolCall) and not generate:
+        if isinstance(part, ToolCall):
+            if generate:
+                continue
             try:
                 calls.append(render_call(part, len(calls)))
             except InvalidRequest as error:
                 raise ValueError(error.message) from None
+        elif isinstance(part, Image) and part.data is not None and not generate:
+            images.append(part.data)
+        elif not isinstance(part, Text | Refusal | Thinking):
+            raise unknown_media()
     body: Json = {"model": answer.model, "created_at": created_at(answer.created_s)}
-    body |= message(generate, "".join(texts), "".join(thoughts), calls)
+    body |= message(generate, "".join(texts), "".join(thoughts), calls, images)
     return _encode({**body, **ending(choice.stop, answer.usage)})
 
 

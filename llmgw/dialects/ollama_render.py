@@ -26,27 +26,12 @@ from llmgw.core.chat import (
 )
 from llmgw.core.errors import InvalidRequest, UnsupportedOperation
 from llmgw.dialects.base import Rendered
+from llmgw.dialects.system_turns import texts_of
+from llmgw.dialects.unsaid import arguments_of, lost, unknown_part, unsaid
 
 Json = dict[str, object]
 
 _PASSED = frozenset({"keep_alive", "shift", "truncate"})
-_REFUSED = frozenset(
-    {
-        "audio",
-        "background",
-        "cachedContent",
-        "container",
-        "context_management",
-        "conversation",
-        "functions",
-        "mcp_servers",
-        "previous_response_id",
-        "prompt",
-        "tools",
-        "web_search_options",
-    }
-)
-"""Structure of other dialects that Ollama has nothing for."""
 _LEVELS = {
     "minimal": "low",
     "low": "low",
@@ -92,29 +77,17 @@ def render_request(request: ChatRequest) -> Rendered:
         body["think"] = think
     options = _options(request)
     for name, text in request.extra.items():
-        if _member_of(name) in _REFUSED and text not in ("null", "false", "[]"):
-            raise UnsupportedOperation(f"'{name}' cannot be said to this upstream", param=name)
         if name == "options":
             options = {**_members(text), **options}
         elif name in _PASSED:
             body[name] = Raw(text.encode())
-        elif name != "stream_options":
-            dropped.append(name)
+        else:
+            dropped += lost(name, text)
     if options:
         body["options"] = options
     body["stream"] = request.stream
-    if request.user is not None:
-        dropped.append("user")
-    if request.parallel_tools is False:
-        dropped.append("parallel_tool_calls")
-    if _marked(request):
-        dropped.append("cache_control")
+    dropped += unsaid(request)
     return Rendered(_encode(body), tuple(dict.fromkeys(dropped)))
-
-
-def _member_of(name: str) -> str:
-    """The top-level member that a name in `extra` is of, such as `tools` of `tools[0].cache`."""
-    return name.partition("[")[0].partition(".")[0]
 
 
 def _options(request: ChatRequest) -> Json:
@@ -154,13 +127,6 @@ def _render_think(reasoning: Reasoning | None, dropped: list[str]) -> bool | str
     return True if level is None else level
 
 
-def _marked(request: ChatRequest) -> bool:
-    parts = (part for message in request.messages for part in message.parts)
-    return any(
-        getattr(part, "cached", None) is not None for part in (*request.system, *request.tools, *parts)
-    )
-
-
 def _render_messages(request: ChatRequest, dropped: list[str]) -> list[Json]:
     messages: list[Json] = [{"role": "system", "content": text.text} for text in request.system]
     names: dict[str, str] = {}
@@ -169,6 +135,8 @@ def _render_messages(request: ChatRequest, dropped: list[str]) -> list[Json]:
             dropped.append("name")
         if message.role == "assistant":
             messages.append(_render_assistant(message, names, dropped))
+        elif message.role == "system":
+            messages += ({"role": "system", "content": text.text} for text in texts_of(message))
         else:
             _render_user(message, names, messages, dropped)
     return messages
@@ -191,7 +159,7 @@ def _render_assistant(message: Message, names: dict[str, str], dropped: list[str
             names[part.id] = part.name
             calls.append(render_call(part, len(calls)))
         else:
-            raise _unsupported(part)
+            raise unknown_part(part)
     body["content"] = "".join(said)
     if any(thoughts):
         body["thinking"] = "".join(thoughts)
@@ -232,7 +200,7 @@ def _content(role: str, parts: Iterable[Part]) -> Json:
                 raise UnsupportedOperation("images by URL cannot be sent to this upstream", param="messages")
             images.append(part.data)
         else:
-            raise _unsupported(part)
+            raise unknown_part(part)
     body: Json = {"role": role, "content": "\n\n".join(texts)}
     if images:
         body["images"] = images
@@ -241,17 +209,5 @@ def _content(role: str, parts: Iterable[Part]) -> Json:
 
 def render_call(call: ToolCall, index: int) -> Json:
     """A tool call. Raises InvalidRequest when its arguments are not a JSON object."""
-    text = call.arguments or "{}"
-    try:
-        _decode_object(text)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        raise InvalidRequest(
-            f"the arguments of call '{call.id}' are not a JSON object", param="messages"
-        ) from None
-    function = {"index": index, "name": call.name, "arguments": Raw(text.encode())}
+    function = {"index": index, "name": call.name, "arguments": Raw(arguments_of(call).encode())}
     return {"id": call.id, "function": function}
-
-
-def _unsupported(part: Part) -> UnsupportedOperation:
-    kind = type(part).__name__.lower()
-    return UnsupportedOperation(f"a part of kind '{kind}' cannot be said to this upstream", param="messages")

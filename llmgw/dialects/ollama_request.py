@@ -28,6 +28,8 @@ from llmgw.core.chat import (
     ToolResult,
 )
 from llmgw.core.errors import InvalidRequest, UnsupportedOperation
+from llmgw.dialects.message_members import MessageMembers
+from llmgw.dialects.system_turns import amid
 
 _MODELLED = frozenset(
     {"model", "messages", "tools", "format", "stream", "think", "options", "prompt", "system", "images"}
@@ -74,6 +76,9 @@ class WireMessage(Struct):
     tool_calls: list[WireCall] | None = None
     tool_name: str | None = None
     tool_call_id: str | None = None
+
+
+_MESSAGES = MessageMembers(WireMessage.__struct_fields__)
 
 
 class _Function(Struct):
@@ -142,6 +147,7 @@ def parse_request(body: bytes, model: str, generate: bool) -> ChatRequest:
         for name, raw in members.items()
         if name not in _MODELLED and (text := bytes(raw).decode()) not in _NOTHING
     }
+    extra |= _MESSAGES.unknown(body)
     limit = options.num_predict
     if limit is not None and limit < 1:
         other_options["num_predict"] = Raw(b"%d" % limit)  # -1: no end, -2: fill the context
@@ -198,7 +204,11 @@ def _parse_messages(wire: list[WireMessage]) -> tuple[tuple[Text, ...], tuple[Me
             messages.append(Message("user", tuple(results)))
         results = []
         if message.role == "system":
-            system.append(Text(message.content or ""))
+            text = Text(message.content or "")
+            if messages:
+                messages.append(amid((text,), param))
+            else:
+                system.append(text)
             continue
         if message.role not in ("user", "assistant"):
             raise InvalidRequest(f"role '{message.role}' is not known", param=f"{param}.role")

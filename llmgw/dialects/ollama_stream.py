@@ -33,6 +33,7 @@ from llmgw.core.events import (
 from llmgw.core.usage import Usage
 from llmgw.dialects.ollama_render import Json, render_call
 from llmgw.dialects.ollama_request import WireMessage, arguments_of
+from llmgw.dialects.one_choice import OneChoiceEncoder
 from llmgw.dialects.openai_chat_failures import failed
 
 MAX_LINE = 1024 * 1024
@@ -199,51 +200,33 @@ class _Call(Struct):
     pieces: list[str]
 
 
-class OllamaEncoder:
+class OllamaEncoder(OneChoiceEncoder):
     """A `StreamEncoder`. generate: for `/api/generate`, which has no tool calls."""
 
-    __slots__ = ("_calls", "_created", "_ended", "_generate", "_kinds", "_model", "_said", "_stop", "_usage")
+    __slots__ = ("_calls", "_created", "_generate", "_kinds", "_model", "_said")
 
     def __init__(self, model: str, generate: bool) -> None:
+        super().__init__()
         self._model = model
         self._generate = generate
         self._created: str | None = None
         self._kinds: dict[int, str] = {}
         self._calls: dict[int, _Call] = {}
         self._said = 0
-        self._stop = STOP
-        self._usage: Usage | None = None
-        self._ended = False
 
-    def feed(self, event: ChatEvent) -> bytes:
-        if self._ended:
-            return b""
-        if isinstance(event, Delta):
-            return self._delta(event)
-        if isinstance(event, Started):
-            self._created = self._created or created_at(event.created_s)
-        elif isinstance(event, PartStarted) and event.choice == 0:
-            self._kinds[event.part] = event.kind
-            if event.kind == TOOL_CALL:
-                call_id = event.call_id or f"call_{event.part}"
-                self._calls[event.part] = _Call(call_id, event.name or "", [])
-        elif isinstance(event, PartEnded) and event.choice == 0:
-            return self._call(event.part)
-        elif isinstance(event, ChoiceEnded) and event.choice == 0:
-            self._stop = event.stop
-        elif isinstance(event, Counted):
-            self._usage = event.usage
-        elif isinstance(event, Failed):
-            return self._break(event.message)
-        elif isinstance(event, Finished):
-            return self._finish()
+    def _start(self, event: Started) -> bytes:
+        self._created = self._created or created_at(event.created_s)
         return b""
 
-    def fail(self, error: GatewayError) -> bytes:
-        return b"" if self._ended else self._break(error.message)
+    def _begin_part(self, event: PartStarted) -> bytes:
+        self._kinds[event.part] = event.kind
+        if event.kind == TOOL_CALL:
+            call_id = event.call_id or f"call_{event.part}"
+            self._calls[event.part] = _Call(call_id, event.name or "", [])
+        return b""
 
     def _delta(self, event: Delta) -> bytes:
-        if event.choice or not event.text:
+        if not event.text:
             return b""
         call = self._calls.get(event.part)
         if call is not None:
@@ -253,27 +236,27 @@ class OllamaEncoder:
             return self._line(message(self._generate, "", event.text))
         return self._line(message(self._generate, event.text))
 
-    def _call(self, part: int) -> bytes:
+    def _end_part(self, part: int) -> bytes:
         call = self._calls.pop(part, None)
         if call is None or self._generate:
             return b""
         try:
             rendered = render_call(ToolCall(call.id, call.name, "".join(call.pieces)), self._said)
         except InvalidRequest as error:
-            return self._break(error.message)
+            return self._break(error)
         self._said += 1
         return self._line(message(False, "", calls=[rendered]))
 
     def _finish(self) -> bytes:
-        out = b"".join(self._call(part) for part in list(self._calls))
+        out = b"".join(self._end_part(part) for part in list(self._calls))
         if self._ended:
             return out
         self._ended = True
         return out + self._line({**message(self._generate, ""), **ending(self._stop, self._usage)})
 
-    def _break(self, text: str) -> bytes:
+    def _break(self, error: GatewayError | Failed) -> bytes:
         self._ended = True
-        return _encode({"error": text}) + b"\n"
+        return _encode({"error": error.message}) + b"\n"
 
     def _line(self, body: Json) -> bytes:
         self._created = self._created or created_at(None)
@@ -281,14 +264,22 @@ class OllamaEncoder:
         return _encode(whole) + b"\n"
 
 
-def message(generate: bool, text: str, thinking: str = "", calls: list[Json] | None = None) -> Json:
-    """What a line or an answer says."""
+def message(
+    generate: bool,
+    text: str,
+    thinking: str = "",
+    calls: list[Json] | None = None,
+    images: list[str] | None = None,
+) -> Json:
+    """What a line or an answer says. images: base64, with `/api/chat` only."""
     body: Json = {} if generate else {"role": "assistant"}
     body["response" if generate else "content"] = text
     if thinking:
         body["thinking"] = thinking
     if calls:
         body["tool_calls"] = calls
+    if images:
+        body["images"] = images
     return body if generate else {"message": body}
 
 

@@ -38,6 +38,7 @@ from llmgw.dialects.openai_chat_messages import WireCall, WirePart, parse_image
 from llmgw.dialects.openai_chat_thoughts import parse_thoughts, render_details
 from llmgw.dialects.openai_chat_turns import render_image
 from llmgw.dialects.openai_chat_usage import parse_usage, render_usage
+from llmgw.dialects.unsaid import unknown_media
 
 _STOPS = {
     "length": LENGTH,
@@ -211,6 +212,8 @@ def _render_choice(choice: Choice, index: int) -> dict[str, object]:
             calls.append(render_call(part))
         elif isinstance(part, Image):
             images.append(render_image(part))
+        else:
+            raise unknown_media()
     message: dict[str, object] = {
         "role": "assistant",
         "content": "".join(texts) if texts else None,

@@ -138,7 +138,7 @@ def failed(document: object) -> Failed:
     return Failed(failure.code, failure.message)
 
 
-def render_failed(event: Failed) -> dict[str, object]:
+def render_failed(event: Failed) -> dict[str, dict[str, str | None]]:
     """OpenAI's error object for an error inside a stream."""
     kind, code = _SAID.get(event.code, _SAID[SERVER])
     return {"error": {"message": event.message, "type": kind, "param": None, "code": code}}

@@ -25,6 +25,7 @@ from llmgw.core.chat import (
 )
 from llmgw.core.errors import InvalidRequest, UnsupportedOperation
 from llmgw.dialects.openai_chat_thoughts import parse_thoughts
+from llmgw.dialects.system_turns import amid
 
 AUDIO_TYPES = {"mp3": "audio/mpeg"}
 """Formats whose media type is not `audio/` and their own name."""
@@ -149,7 +150,12 @@ def parse_messages(wire: list[WireMessage]) -> tuple[tuple[Text, ...], tuple[Mes
         at = f"messages[{i}]"
         role = message.role
         if role in ("system", "developer"):
-            system.extend(_texts(message, at))
+            texts = _texts(message, at)
+            if turns:
+                turns.append(amid(texts, at))
+                answering = False
+            else:
+                system.extend(texts)
             continue
         if role == "tool":
             if not message.tool_call_id and unnamed:
@@ -180,13 +186,13 @@ def parse_messages(wire: list[WireMessage]) -> tuple[tuple[Text, ...], tuple[Mes
     return tuple(system), tuple(turns)
 
 
-def _texts(message: WireMessage, at: str) -> list[Text]:
-    texts = []
+def _texts(message: WireMessage, at: str) -> tuple[Text, ...]:
+    texts: list[Text] = []
     for part in _parts(message.content, at):
         if not isinstance(part, Text):
             raise UnsupportedOperation("system messages can only have text", param=f"{at}.content")
         texts.append(part)
-    return texts
+    return tuple(texts)
 
 
 def _result(message: WireMessage, called: set[str], at: str) -> ToolResult:

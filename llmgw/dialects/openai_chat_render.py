@@ -17,6 +17,7 @@ from llmgw.core.errors import UnsupportedOperation
 from llmgw.dialects.base import Rendered
 from llmgw.dialects.openai_chat_turns import render_messages
 from llmgw.dialects.openai_chat_vendors import REASONING, THINKING, Vendor
+from llmgw.dialects.unsaid import lost
 
 _encode = msgspec.json.Encoder().encode
 
@@ -41,24 +42,6 @@ _OWN = frozenset(
 )
 """OpenAI's further members, which go on as they came where the vendor takes them."""
 
-_STRUCTURE = frozenset(
-    {
-        "audio",
-        "background",
-        "cachedContent",
-        "container",
-        "context_management",
-        "conversation",
-        "mcp_servers",
-        "previous_response_id",
-        "prompt",
-        "tools",
-        "web_search_options",
-    }
-)
-"""Members of any dialect without which the answer would be to another question."""
-
-_NOTHING = frozenset({"null", "false", "[]", "{}"})
 _SERVICE_TIERS = frozenset({'"auto"', '"default"', '"flex"', '"priority"', '"scale"'})
 
 _EFFORTS = ((4096, "low"), (16384, "medium"))
@@ -104,10 +87,8 @@ def render_request(request: ChatRequest, vendor: Vendor) -> Rendered:
     for name, text in request.extra.items():
         if vendor.own and _is_own(name, text, request.extra):
             body[name] = Raw(text.encode())
-        elif name.partition("[")[0] in _STRUCTURE and text not in _NOTHING:
-            raise UnsupportedOperation(f"'{name}' cannot be given to this provider", param=name)
         else:
-            dropped.add(name)
+            dropped.update(lost(name, text))
     kept = {name: value for name, value in body.items() if value is not None}
     return Rendered(_encode(kept), tuple(sorted(dropped)))
 

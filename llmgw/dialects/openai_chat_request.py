@@ -4,9 +4,9 @@ Shapes from OpenAI's API reference, and those that clients of compatible service
 thinking and document parts, `random_seed` and `tool_choice: any`; DeepSeek's `thinking`;
 OpenRouter's `reasoning`, `reasoning_details` and `cache_control`.
 
-System and developer messages become the system text wherever they stand. A tool's messages and
-the user's that follow them are one turn. What has no field goes to `extra`; members of messages
-that nobody knows go there too, as `messages[].name`.
+System and developer messages are the system text, or a turn of their own where they come later. A
+tool's messages and the user's that follow them are one turn. What has no field goes to `extra`;
+members of messages that nobody knows go there too, as `messages[].name`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from msgspec import Raw, Struct
 
 from llmgw.core.chat import ChatRequest, Format, Reasoning, Tool, ToolChoice
 from llmgw.core.errors import InvalidRequest, UnsupportedOperation
+from llmgw.dialects.allowed_tools import ALLOWED, allowed
+from llmgw.dialects.message_members import MessageMembers
 from llmgw.dialects.openai_chat_messages import CacheControl, WireMessage, parse_messages
-
-_NOTHING = frozenset({b"null", b"[]", b"{}", b'""', b"false"})
 
 
 class _StreamOptions(Struct):
@@ -44,9 +44,19 @@ class _Named(Struct):
     name: str
 
 
+class _AllowedTool(Struct):
+    function: _Named | None = None
+
+
+class _Allowed(Struct):
+    mode: str | None = None
+    tools: list[_AllowedTool] | None = None
+
+
 class _ToolChoice(Struct):
     type: str = "function"
     function: _Named | None = None
+    allowed_tools: _Allowed | None = None
 
 
 class _Schema(Struct):
@@ -103,15 +113,10 @@ class _Request(Struct):
     function_call: object = None
 
 
-class _Names(Struct):
-    messages: list[dict[str, Raw]]
-
-
 _decode = msgspec.json.Decoder(_Request).decode
 _decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
-_decode_names = msgspec.json.Decoder(_Names).decode
 _KNOWN = frozenset(_Request.__struct_fields__)
-_KNOWN_OF_MESSAGES = frozenset(WireMessage.__struct_fields__)
+_MESSAGES = MessageMembers(WireMessage.__struct_fields__)
 _CHOICES = {"auto": "auto", "none": "none", "required": "required", "any": "required"}
 _where = re.compile(r" - at `\$\.?(.*)`$")
 
@@ -133,13 +138,21 @@ def _request(wire: _Request, extra: dict[str, str], model: str, stream: bool) ->
                 f"'{name}' is deprecated and cannot be translated; use 'tools'", param=name
             )
     system, messages = parse_messages(wire.messages)
+    tool_choice: ToolChoice | None
+    tools = tuple(_tool(tool, i) for i, tool in enumerate(wire.tools or ()))
+    choice = wire.tool_choice
+    if isinstance(choice, _ToolChoice) and choice.type == ALLOWED and choice.allowed_tools is not None:
+        named = (tool.function.name if tool.function else None for tool in choice.allowed_tools.tools or ())
+        tools, tool_choice = allowed(tools, choice.allowed_tools.mode, named)
+    else:
+        tool_choice = _tool_choice(choice)
     stop = wire.stop
     return ChatRequest(
         model=wire.model or model,
         messages=messages,
         system=system,
-        tools=tuple(_tool(tool, i) for i, tool in enumerate(wire.tools or ())),
-        tool_choice=_tool_choice(wire.tool_choice),
+        tools=tools,
+        tool_choice=tool_choice,
         parallel_tools=wire.parallel_tool_calls,
         max_output=wire.max_completion_tokens if wire.max_completion_tokens is not None else wire.max_tokens,
         temperature=wire.temperature,
@@ -165,12 +178,7 @@ def _extra(body: bytes) -> dict[str, str]:
         text = bytes(value).decode()
         if name not in _KNOWN and text != "null":
             found[name] = text
-    for message in _decode_names(body).messages:
-        for name in message.keys() - _KNOWN_OF_MESSAGES:
-            raw = bytes(message[name])
-            if raw not in _NOTHING:
-                found.setdefault(f"messages[].{name}", raw.decode())
-    return found
+    return found | _MESSAGES.unknown(body)
 
 
 def _invalid(error: msgspec.ValidationError) -> InvalidRequest:

@@ -39,19 +39,20 @@ from llmgw.dialects.openai_chat_failures import failed
 from llmgw.dialects.openai_chat_messages import WireCall
 from llmgw.dialects.openai_chat_thoughts import read_details
 from llmgw.dialects.openai_chat_usage import parse_usage
-from llmgw.wire.sse import SseSplitter, event_data, event_name
+from llmgw.dialects.sse_decoder import SseDecoder
+from llmgw.wire.sse import event_data, event_name
 
 _decode = msgspec.json.Decoder(WireAnswer).decode
 _decode_any = msgspec.json.Decoder().decode
 
 
-class Decoder:
+class Decoder(SseDecoder):
     """Implements `dialects.base.StreamDecoder`."""
 
-    __slots__ = ("_choices", "_done", "_failed", "_splitter", "_started", "_told", "_usage")
+    __slots__ = ("_choices", "_done", "_failed", "_started", "_told", "_usage")
 
     def __init__(self) -> None:
-        self._splitter = SseSplitter()
+        super().__init__()
         self._choices: dict[int, _Choice] = {}
         self._started = False
         self._failed = False
@@ -59,19 +60,8 @@ class Decoder:
         self._usage: Usage | None = None
         self._told: Usage | None = None
 
-    def feed(self, data: bytes) -> list[ChatEvent]:
-        out: list[ChatEvent] = []
-        for raw in self._splitter.feed(data):
-            self._event(raw, out)
-        return out
-
     def close(self) -> list[ChatEvent]:
-        out: list[ChatEvent] = []
-        try:
-            self._event(bytes(self._splitter.pending), out)
-        except ValueError:
-            out.clear()  # cut within an event
-        self._splitter.pending.clear()
+        out = super().close()
         if not self._done:
             self._count(out)
             choices = self._choices.values()

@@ -24,6 +24,7 @@ from llmgw.dialects.gemini_signatures import is_gemini
 from llmgw.dialects.openai_chat_thoughts import render_details
 from llmgw.dialects.openai_chat_vendors import CONTENT, DETAILS, Vendor
 from llmgw.dialects.openai_responses_signatures import unpack
+from llmgw.dialects.system_turns import moved, texts_of
 
 _FORMATS = {"audio/mpeg": "mp3", "audio/mp3": "mp3", "audio/x-wav": "wav", "audio/wave": "wav"}
 _SHORT_ID = re.compile("[A-Za-z0-9]{9}")
@@ -32,6 +33,8 @@ _LONGEST_ID = 40  # of OpenAI's tool calls
 
 def render_messages(request: ChatRequest, vendor: Vendor, dropped: set[str]) -> list[dict[str, object]]:
     """All messages. What the vendor does not take is named in `dropped`."""
+    if not vendor.system_amid:
+        request = moved(request, dropped.add)
     writer = _Writer(vendor, dropped)
     messages: list[dict[str, object]] = []
     if request.system:
@@ -40,6 +43,8 @@ def render_messages(request: ChatRequest, vendor: Vendor, dropped: set[str]) -> 
         at = f"messages[{i}]"
         if message.role == "assistant":
             messages.append(writer.assistant(message, at))
+        elif message.role == "system":
+            messages.append({"role": "system", "content": writer.content(texts_of(message), at)})
         else:
             messages.extend(writer.user(message, at))
     return messages

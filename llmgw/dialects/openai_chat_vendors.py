@@ -26,6 +26,8 @@ class Vendor(Struct, frozen=True):
     marks: takes `cache_control` on parts.
     document_url: documents go by that kind of part instead of `file`. file_urls: takes them by URL.
     short_ids: a call's id has exactly nine letters and digits.
+    system_amid: system messages may come later than first. Where open models are served their templates
+    decide, and those of Qwen, Gemma and Mistral refuse them.
     """
 
     cap: str = "max_tokens"
@@ -41,9 +43,10 @@ class Vendor(Struct, frozen=True):
     document_url: bool = False
     file_urls: bool = False
     short_ids: bool = False
+    system_amid: bool = False
 
 
-OPENAI = Vendor(cap="max_completion_tokens", own=True)
+OPENAI = Vendor(cap="max_completion_tokens", own=True, system_amid=True)
 """OpenAI and Azure. Their newer models refuse `max_tokens`; other services know no other name."""
 
 COMPATIBLE = Vendor()
@@ -52,11 +55,12 @@ COMPATIBLE = Vendor()
 VENDORS: dict[str, Vendor] = {
     "azure": OPENAI,
     # before api-version 2024-09-01-preview
-    "azure_older": Vendor(stream_options=False, own=True),
-    "deepseek": Vendor(reasoning=THINKING, thoughts="reasoning_content"),
+    "azure_older": Vendor(stream_options=False, own=True, system_amid=True),
+    "deepseek": Vendor(reasoning=THINKING, thoughts="reasoning_content", system_amid=True),
     "fireworks": Vendor(thoughts="reasoning_content", top_k=True),
     "groq": Vendor(cap="max_completion_tokens", thoughts="reasoning"),
     "llamacpp": Vendor(thoughts="reasoning_content", top_k=True),
+    "minimax": Vendor(stream_options=False),
     "mistral": Vendor(
         seed="random_seed",
         none=True,
@@ -68,10 +72,14 @@ VENDORS: dict[str, Vendor] = {
         short_ids=True,
     ),
     "moonshot": Vendor(thoughts="reasoning_content"),
-    "ollama": Vendor(none=True, thoughts="reasoning"),
-    "openrouter": Vendor(reasoning=REASONING, thoughts=DETAILS, top_k=True, marks=True, file_urls=True),
+    "ollama": Vendor(none=True, thoughts="reasoning", system_amid=True),
+    "openrouter": Vendor(
+        reasoning=REASONING, thoughts=DETAILS, top_k=True, marks=True, file_urls=True, system_amid=True
+    ),
     "perplexity": Vendor(stream_options=False),
     "sglang": Vendor(thoughts="reasoning_content", top_k=True),
     "together": Vendor(top_k=True),
     "vllm": Vendor(thoughts="reasoning_content", top_k=True),
+    "zai": Vendor(stream_options=False),
+    "zhipu": Vendor(stream_options=False),
 }

@@ -23,6 +23,7 @@ from llmgw.core.chat import (
     ChatAnswer,
     ChatRequest,
     Choice,
+    Image,
     Part,
     Refusal,
     Text,
@@ -41,6 +42,7 @@ from llmgw.dialects.openai_responses_items import (
     reasoning_item,
     thinking,
 )
+from llmgw.dialects.unsaid import unknown_media
 
 _ABSURD = 10**9
 _BROKEN = frozenset({"failed", "cancelled"})
@@ -222,7 +224,10 @@ def _parts(item: Item) -> list[Part]:
 
 
 def render_answer(answer: ChatAnswer) -> bytes:
-    """A whole response to a client. It has the first choice: there is no place for others."""
+    """A whole response to a client. It has the first choice: there is no place for others.
+
+    Raises UnsupportedOperation for sound and files.
+    """
     choice = answer.choices[0] if answer.choices else Choice(())
     body = response_object(answer.id, answer.model, answer.created_s, None)
     refused = any(isinstance(part, Refusal) for part in choice.parts)
@@ -252,4 +257,9 @@ def _output(parts: Sequence[Part], tail: str, status: str) -> list[Json]:
             if part.signature is not None:
                 output.append(call_signature_item(part.id, part.signature, f"rs_{at}"))
             output.append(call_item(part, f"fc_{at}", "completed"))
+        elif isinstance(part, Image) and part.data is not None:
+            picture = {"type": "image_generation_call", "status": "completed", "result": part.data}
+            output.append({"id": f"ig_{at}", **picture})
+        else:
+            raise unknown_media()
     return output

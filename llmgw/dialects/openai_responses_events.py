@@ -22,21 +22,16 @@ from llmgw.core.events import (
     TEXT,
     THINKING,
     TOOL_CALL,
-    ChatEvent,
-    ChoiceEnded,
-    Counted,
     Delta,
     Failed,
-    Finished,
-    PartEnded,
     PartStarted,
     Signed,
     Started,
 )
-from llmgw.core.usage import Usage
 from llmgw.dialects.base import QUOTA, RATE_LIMIT
 from llmgw.dialects.endpoints import OPENAI
 from llmgw.dialects.failures import error_body
+from llmgw.dialects.one_choice import OneChoiceEncoder
 from llmgw.dialects.openai_chat_failures import render_failed
 from llmgw.dialects.openai_responses_answer import outcome, render_usage, response_object, tail_of
 from llmgw.dialects.openai_responses_items import (
@@ -49,6 +44,7 @@ from llmgw.dialects.openai_responses_items import (
 )
 
 _encode = msgspec.json.Encoder().encode
+_decode_any = msgspec.json.Decoder().decode
 
 
 class _Open(Struct):
@@ -76,12 +72,11 @@ class _Message(Struct):
     open: list[int]
 
 
-class ResponsesEncoder:
+class ResponsesEncoder(OneChoiceEncoder):
     """A `StreamEncoder`."""
 
     __slots__ = (
         "_done",
-        "_ended",
         "_items",
         "_kinds",
         "_message",
@@ -91,12 +86,11 @@ class ResponsesEncoder:
         "_request",
         "_response",
         "_sequence",
-        "_stop",
         "_tail",
-        "_usage",
     )
 
     def __init__(self, request: ChatRequest, model: str) -> None:
+        super().__init__()
         self._request = request
         self._model = model
         self._response: Json | None = None
@@ -108,51 +102,19 @@ class ResponsesEncoder:
         self._kinds: dict[int, tuple[str, str, str]] = {}
         self._message: _Message | None = None
         self._refused = False
-        self._stop: str | None = None
-        self._usage: Usage | None = None
-        self._ended = False
 
-    def feed(self, event: ChatEvent) -> bytes:
-        if self._ended:
-            return b""
-        if isinstance(event, Delta):
-            if event.choice:
-                return b""
-            part = self._open.get(event.part)
-            before = b""
-            if part is None:
-                before = self._begin(event.part, *self._kinds.get(event.part, (TEXT, "", "")))
-                part = self._open[event.part]
-            return before + self._delta(part, event.text)
-        if isinstance(event, Counted):
-            self._usage = event.usage
-            return b""
-        if isinstance(event, Started):
-            return self._start(event)
-        if isinstance(event, Failed):
-            return self._break(render_failed(event)["error"], event.code in (RATE_LIMIT, QUOTA))
-        if isinstance(event, Finished):
-            return self._finish()
-        if event.choice:
-            return b""
-        if isinstance(event, PartStarted):
-            if event.part in self._open:
-                return b""
-            self._kinds[event.part] = (event.kind, event.call_id or "", event.name or "")
-            return self._begin(event.part, *self._kinds[event.part])
-        if isinstance(event, PartEnded):
-            return self._end(event.part)
-        if isinstance(event, Signed):
-            return self._sign(event)
-        if isinstance(event, ChoiceEnded):
-            self._stop = event.stop
-        return b""
+    def _delta(self, event: Delta) -> bytes:
+        part = self._open.get(event.part)
+        if part is not None:
+            return self._text(part, event.text)
+        before = self._begin(event.part, *self._kinds.get(event.part, (TEXT, "", "")))
+        return before + self._text(self._open[event.part], event.text)
 
-    def fail(self, error: GatewayError) -> bytes:
-        if self._ended:
+    def _begin_part(self, event: PartStarted) -> bytes:
+        if event.part in self._open:
             return b""
-        body = msgspec.json.decode(error_body(error, OPENAI, ""))
-        return self._break(body["error"], error.status == 429)
+        self._kinds[event.part] = (event.kind, event.call_id or "", event.name or "")
+        return self._begin(event.part, *self._kinds[event.part])
 
     def _write(self, kind: str, body: Json) -> bytes:
         data = _encode({"type": kind, "sequence_number": self._sequence, **body})
@@ -218,7 +180,7 @@ class ResponsesEncoder:
             {**_where(part), "content_index": part.content, "part": _content(kind, "")},
         )
 
-    def _delta(self, part: _Open, text: str) -> bytes:
+    def _text(self, part: _Open, text: str) -> bytes:
         if not text:
             return b""
         out = b""
@@ -250,7 +212,7 @@ class ResponsesEncoder:
         item = call_signature_item(call_id, signature, f"rs_{self._tail}_{index}")
         return self._add_item(item) + self._end_item(index, item)
 
-    def _end(self, number: int) -> bytes:
+    def _end_part(self, number: int) -> bytes:
         part = self._open.pop(number, None)
         if part is None:
             return b""
@@ -278,12 +240,12 @@ class ResponsesEncoder:
         message = self._message
         if message is None:
             return b""
-        out = b"".join(self._end(number) for number in list(message.open))
+        out = b"".join(self._end_part(number) for number in list(message.open))
         self._message = None
         return out + self._end_item(message.index, message_item(message.contents, message.item_id, status))
 
     def _end_call(self, part: _Open) -> bytes:
-        out = self._delta(part, "{}") if not part.texts else b""
+        out = self._text(part, "{}") if not part.texts else b""
         call = ToolCall(part.call_id, part.name, "".join(part.texts))
         done: Json = {**_where(part), "name": part.name, "arguments": call.arguments}
         out += self._write("response.function_call_arguments.done", done)
@@ -304,7 +266,7 @@ class ResponsesEncoder:
         return out + self._end_item(part.index, item)
 
     def _end_all(self, status: str) -> bytes:
-        out = [self._end(number) for number in list(self._open)]
+        out = [self._end_part(number) for number in list(self._open)]
         out.append(self._end_message(status))
         return b"".join(out)
 
@@ -325,10 +287,14 @@ class ResponsesEncoder:
         response["usage"] = render_usage(self._usage)
         return response
 
-    def _break(self, error: object, limited: bool) -> bytes:
+    def _break(self, error: GatewayError | Failed) -> bytes:
         """The end of a stream that broke. What is open stays so: nothing of it is done."""
         out = self._start(Started())
-        body = error if isinstance(error, dict) else {}
+        if isinstance(error, Failed):
+            body, limited = render_failed(error)["error"], error.code in (RATE_LIMIT, QUOTA)
+        else:
+            body = _decode_any(error_body(error, OPENAI, ""))["error"]
+            limited = error.status == 429
         flat: Json = {name: body.get(name) for name in ("code", "message", "param")}
         out += self._write("error", {**flat, "error": body})
         response = self._whole("failed")

@@ -1,8 +1,7 @@
 """The input of the responses API: a flat list of items, against turns of ours.
 
 What the model said in one turn is several items: thoughts, messages, calls. They become one
-message of the assistant; outputs of calls, with the user's message after them, one of the user. System
-text stands apart wherever it stood.
+message of the assistant; outputs of calls, with the user's message after them, one of the user.
 """
 
 from __future__ import annotations
@@ -31,6 +30,7 @@ class _Turn(Struct):
     parts: list[Part]
     open: bool
     """Whether further items of the same kind belong to it."""
+    at: str | None = None
 
 
 def parse_input(
@@ -54,7 +54,11 @@ def parse_input(
         if item.type in (None, "message") and item.role is not None:
             parts = _message_parts(item, param)
             if item.role in ("system", "developer"):
-                system.extend(_system_text(parts, param))
+                texts = _system_text(parts, param)
+                if turns:
+                    turns.append(_Turn("system", [*texts], False, param))
+                else:
+                    system.extend(texts)
             elif item.role == "assistant":
                 _assistant(turns).parts.extend(parts)
             elif item.role == "user":
@@ -78,7 +82,9 @@ def parse_input(
             raise UnsupportedOperation("an item kept by the provider cannot be referred to", param=param)
         else:
             raise UnsupportedOperation(f"an item of type '{item.type}' is not supported", param=param)
-    return tuple(system), tuple(Message(turn.role, tuple(turn.parts)) for turn in turns if turn.parts)
+    return tuple(system), tuple(
+        Message(turn.role, tuple(turn.parts), at=turn.at) for turn in turns if turn.parts
+    )
 
 
 def _assistant(turns: list[_Turn]) -> _Turn:
@@ -172,6 +178,8 @@ def render_input(request: ChatRequest, stateful: bool, dropped: list[str]) -> tu
             dropped.append("name")
         if message.role == "assistant":
             _render_assistant(message, items, stateful, dropped)
+        elif message.role == "system":
+            items.append({"role": "system", "content": _plain_or_list(list(message.parts), stateful)})
         else:
             _render_user(message, items, stateful, dropped)
     if marked and not stateful:

@@ -164,6 +164,11 @@ def returned_thinking(item: Item, stateful: bool) -> Thinking | None:
     return Thinking(reasoning_text(item), wrapped.value)
 
 
+def is_empty(reasoning: Item) -> bool:
+    """Whether a reasoning item says no more than where the provider keeps it."""
+    return not reasoning.encrypted_content and returned_thinking(reasoning, False) is None
+
+
 def call_signatures(items: Iterable[Item]) -> dict[str, str]:
     """The signatures of tool calls that a client sends back, by the call's id."""
     found = {}

@@ -19,22 +19,9 @@ from llmgw.core.errors import UnsupportedOperation
 from llmgw.dialects.base import Rendered
 from llmgw.dialects.openai_responses_input import has_encrypted, render_input
 from llmgw.dialects.openai_responses_items import Json
-from llmgw.dialects.openai_responses_request import HOSTED_TOOLS, NOTHING, STATE
+from llmgw.dialects.openai_responses_request import HOSTED_TOOLS
+from llmgw.dialects.unsaid import lost
 
-_REFUSED = frozenset(
-    {
-        *STATE,
-        HOSTED_TOOLS,
-        "tool_choice",
-        "audio",
-        "cachedContent",
-        "container",
-        "functions",
-        "mcp_servers",
-        "web_search_options",
-    }
-)
-"""Structure, of whichever dialect, that a request to a stateless upstream cannot say."""
 _PASSED = frozenset(
     {
         "max_tool_calls",
@@ -160,16 +147,9 @@ def _render_reasoning(reasoning: Reasoning | None, dropped: list[str]) -> Json:
 def _render_extra(extra: dict[str, str], body: Json, stateful: bool, dropped: list[str]) -> None:
     for name, text in extra.items():
         raw = Raw(text.encode())
-        if not stateful:
-            if name.partition("[")[0].partition(".")[0] in _REFUSED and text not in NOTHING:
-                raise UnsupportedOperation(f"'{name}' cannot be said to this upstream", param=name)
-            # What a chat client says there is for its own stream, and is done on the way back.
-            if name == "stream_options":
-                continue
-            if name not in _PASSED or (name == "service_tier" and text not in _SERVICE_TIERS):
-                dropped.append(name)
-                continue
-        if name == HOSTED_TOOLS:
+        if not stateful and not _is_passed(name, text):
+            dropped += lost(name, text)
+        elif name == HOSTED_TOOLS:
             body["tools"] = [*_list(body.get("tools")), *msgspec.json.decode(raw, type=list[Raw])]
         elif name == "verbosity":
             _object(body, "text")["verbosity"] = raw
@@ -178,6 +158,10 @@ def _render_extra(extra: dict[str, str], body: Json, stateful: bool, dropped: li
             _object(body, outer)[inner] = raw
         else:
             body[name] = raw
+
+
+def _is_passed(name: str, text: str) -> bool:
+    return text in _SERVICE_TIERS if name == "service_tier" else name in _PASSED
 
 
 def _list(value: object) -> list[object]:

@@ -12,8 +12,9 @@ from msgspec import Raw, Struct
 
 from llmgw.core.chat import ChatRequest, Format, Reasoning, Text, Tool, ToolChoice
 from llmgw.core.errors import InvalidRequest, UnsupportedOperation
+from llmgw.dialects.allowed_tools import ALLOWED, allowed
 from llmgw.dialects.openai_responses_input import parse_input
-from llmgw.dialects.openai_responses_items import Item
+from llmgw.dialects.openai_responses_items import Item, is_empty
 
 HOSTED_TOOLS = "tools"
 """In `extra`: the tools that are not functions, as a JSON list."""
@@ -78,6 +79,12 @@ class _Tool(Struct):
     strict: bool | None = None
 
 
+class _Allowed(Struct):
+    type: str | None = None
+    mode: str | None = None
+    tools: list[_Tool] | None = None
+
+
 class _Request(Struct):
     model: str | None = None
     input: str | list[Item] | None = None
@@ -96,6 +103,7 @@ class _Request(Struct):
 
 _decode = msgspec.json.Decoder(_Request).decode
 _decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_allowed = msgspec.json.Decoder(_Allowed).decode
 _decode_tool = msgspec.json.Decoder(_Tool).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -120,6 +128,9 @@ def parse_request(body: bytes, model: str, stream: bool, stateful: bool) -> Chat
         for name, values in _DEFAULTS.items():
             if extra.get(name) in values:
                 del extra[name]
+        for item in wire.input if isinstance(wire.input, list) else ():
+            if item.type == "reasoning" and is_empty(item):
+                extra["input[].reasoning"] = "true"
         for name in STATE:
             if name in extra:
                 raise UnsupportedOperation(f"'{name}' needs an upstream that keeps state", param=name)
@@ -128,12 +139,14 @@ def parse_request(body: bytes, model: str, stream: bool, stateful: bool) -> Chat
         raise InvalidRequest("there is no input", param="input")
     if wire.instructions:
         system = (Text(wire.instructions), *system)
+    tools = _parse_tools(wire.tools or [], stateful, extra)
+    tools, choice = _parse_tool_choice(wire.tool_choice, tools, stateful, extra)
     return ChatRequest(
         model=wire.model or model,
         messages=messages,
         system=system,
-        tools=_parse_tools(wire.tools or [], stateful, extra),
-        tool_choice=_parse_tool_choice(wire.tool_choice, stateful, extra),
+        tools=tools,
+        tool_choice=choice,
         parallel_tools=wire.parallel_tool_calls,
         max_output=wire.max_output_tokens,
         temperature=wire.temperature,
@@ -170,7 +183,21 @@ def _parse_tools(raws: list[Raw], stateful: bool, extra: dict[str, str]) -> tupl
     return tuple(tools)
 
 
-def _parse_tool_choice(raw: Raw, stateful: bool, extra: dict[str, str]) -> ToolChoice | None:
+def _parse_tool_choice(
+    raw: Raw, tools: tuple[Tool, ...], stateful: bool, extra: dict[str, str]
+) -> tuple[tuple[Tool, ...], ToolChoice | None]:
+    """The tools that may be chosen, and how."""
+    if not stateful and b"allowed_tools" in bytes(raw):
+        try:
+            wire = _decode_allowed(raw)
+        except msgspec.ValidationError:
+            raise InvalidRequest("'tool_choice' cannot be read", param="tool_choice") from None
+        if wire.type == ALLOWED:
+            return allowed(tools, wire.mode, (tool.name for tool in wire.tools or ()))
+    return tools, _parse_choice(raw, stateful, extra)
+
+
+def _parse_choice(raw: Raw, stateful: bool, extra: dict[str, str]) -> ToolChoice | None:
     choice = msgspec.json.decode(raw)
     if choice is None:
         return None

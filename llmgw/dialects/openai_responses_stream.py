@@ -35,7 +35,8 @@ from llmgw.core.events import (
 from llmgw.dialects.openai_chat_failures import failed
 from llmgw.dialects.openai_responses_answer import WireResponse, parse_usage, stop_of
 from llmgw.dialects.openai_responses_items import Content, Item, reasoning_text, thinking
-from llmgw.wire.sse import SseSplitter, event_data, event_name
+from llmgw.dialects.sse_decoder import SseDecoder
+from llmgw.wire.sse import event_data, event_name
 
 Key = int | str
 
@@ -85,7 +86,7 @@ _BEGINNINGS = frozenset({"response.created", "response.in_progress", "response.q
 _ENDS = frozenset({"response.completed", "response.incomplete", "response.done"})
 
 
-class ResponsesDecoder:
+class ResponsesDecoder(SseDecoder):
     """A `StreamDecoder`."""
 
     __slots__ = (
@@ -97,12 +98,11 @@ class ResponsesDecoder:
         "_open_calls",
         "_parts",
         "_slots",
-        "_splitter",
         "_started",
     )
 
     def __init__(self) -> None:
-        self._splitter = SseSplitter()
+        super().__init__()
         self._started = False
         self._ended = False
         self._calls = False
@@ -113,23 +113,7 @@ class ResponsesDecoder:
         self._ids: dict[str, Key] = {}
         self._slots: dict[tuple[Key, int, str], _Slot] = {}
 
-    def feed(self, data: bytes) -> list[ChatEvent]:
-        out: list[ChatEvent] = []
-        for raw in self._splitter.feed(data):
-            self._read(raw, out)
-        return out
-
-    def close(self) -> list[ChatEvent]:
-        rest = bytes(self._splitter.pending)
-        out: list[ChatEvent] = []
-        if rest.strip():
-            try:
-                self._read(rest, out)
-            except ValueError:
-                return out  # cut within its last event
-        return out
-
-    def _read(self, raw: bytes, out: list[ChatEvent]) -> None:
+    def _event(self, raw: bytes, out: list[ChatEvent]) -> None:
         data = event_data(raw)
         if data is None or self._ended:
             return

@@ -14,9 +14,12 @@ from llmgw.dialects.endpoints import (
     BEDROCK,
     COHERE,
     GEMINI,
+    MISTRAL_RAW_PREDICT,
+    MISTRAL_STREAM_RAW_PREDICT,
     OLLAMA,
     OLLAMA_GENERATE,
     OPENAI,
+    STREAM_ARRAY,
     VERTEX,
 )
 
@@ -31,6 +34,8 @@ _MODULES: dict[tuple[str, Operation], str] = {
 }
 
 _CHAT_COMPLETIONS = "/chat/completions"
+_OF_MISTRAL = frozenset({MISTRAL_RAW_PREDICT, MISTRAL_STREAM_RAW_PREDICT})
+"""Where a provider of many vendors' models serves Mistral's."""
 _MISTRAL_AGENT = b"mistral-client-"
 """Mistral's SDKs ask at OpenAI's path, and read the answers of their own service only."""
 
@@ -46,6 +51,8 @@ def client_dialect(endpoint: Endpoint, agent: bytes = b"") -> Dialect:
         return cast("Dialect", import_module("llmgw.dialects.openai_chat_mistral").DIALECT)
     if endpoint is OLLAMA_GENERATE:
         return cast("Dialect", import_module(_MODULES[OLLAMA, Operation.CHAT]).GENERATE)
+    if endpoint is STREAM_ARRAY:
+        return cast("Dialect", import_module(_MODULES[GEMINI, Operation.CHAT]).ARRAY)
     return _dialect(endpoint.dialect, endpoint.operation)
 
 
@@ -62,7 +69,7 @@ def target_dialect(endpoint: Endpoint, target: Target) -> Dialect:
     """What a target speaks at one of its endpoints, with what its vendor does differently."""
     if endpoint.dialect == OPENAI and endpoint.operation is Operation.CHAT and target.kind != "openai":
         module = import_module(_MODULES[OPENAI, Operation.CHAT])
-        return cast("Dialect", module.dialect_for(target.vendor))
+        return cast("Dialect", module.dialect_for("mistral" if endpoint in _OF_MISTRAL else target.vendor))
     return _dialect(endpoint.dialect, endpoint.operation)
 
 

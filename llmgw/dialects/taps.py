@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from llmgw.core.operation import Endpoint, Operation
 from llmgw.core.usage import Usage
-from llmgw.dialects.endpoints import ANTHROPIC, COHERE, GEMINI, OLLAMA, OPENAI
+from llmgw.dialects.endpoints import ANTHROPIC, COHERE, GEMINI, OLLAMA, OPENAI, STREAM_ARRAY
 from llmgw.dialects.usage_taps import BodyTap, StreamTap
 
 
@@ -75,7 +75,11 @@ def stream_tap(endpoint: Endpoint, hide_usage: bool) -> StreamedTap:
     """For a stream that goes on as it came."""
     if endpoint.dialect == OPENAI:
         return StreamTap(endpoint, hide_usage)
-    tap: StreamedTap = _classes(endpoint.dialect)[1](endpoint, hide_usage)
+    tap: StreamedTap = (
+        import_module("llmgw.dialects.gemini_array").GeminiArrayTap(endpoint, hide_usage)
+        if endpoint is STREAM_ARRAY
+        else _classes(endpoint.dialect)[1](endpoint, hide_usage)
+    )
     return tap
 
 

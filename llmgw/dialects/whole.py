@@ -5,6 +5,7 @@ Each dialect's module of one is a set of functions, `WholeDialect`. Imported whe
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
 from typing import Any, Protocol, cast
@@ -24,7 +25,7 @@ from llmgw.dialects.embed_usage import (
     parse_tokens,
     parse_units,
 )
-from llmgw.dialects.endpoints import COHERE, GEMINI, OLLAMA, OPENAI, VERTEX
+from llmgw.dialects.endpoints import BEDROCK, COHERE, GEMINI, OLLAMA, OPENAI, VERTEX
 from llmgw.dialects.usage_taps import WireUsage
 
 _MODULES = {
@@ -33,6 +34,7 @@ _MODULES = {
     (GEMINI, Operation.EMBEDDINGS): "llmgw.dialects.embeddings_gemini",
     (COHERE, Operation.EMBEDDINGS): "llmgw.dialects.embeddings_cohere",
     (VERTEX, Operation.EMBEDDINGS): "llmgw.dialects.embeddings_vertex",
+    (BEDROCK, Operation.EMBEDDINGS): "llmgw.dialects.embeddings_bedrock",
     (OPENAI, Operation.RERANK): "llmgw.dialects.rerank_jina",
     (COHERE, Operation.RERANK): "llmgw.dialects.rerank_cohere",
 }
@@ -67,6 +69,14 @@ def whole_dialect(endpoint: Endpoint) -> WholeDialect:
     return cast("WholeDialect", import_module(_MODULES[endpoint.dialect, endpoint.operation]))
 
 
+def counted_by_head(endpoint: Endpoint, headers: Iterable[tuple[bytes, bytes]]) -> Usage | None:
+    """What the head of an upstream's answer counts, for those that do not count in its body."""
+    if endpoint.dialect != BEDROCK:
+        return None
+    found: Usage | None = import_module(_MODULES[BEDROCK, Operation.EMBEDDINGS]).counted(headers)
+    return found
+
+
 class WholeTranslation:
     """An answer read in one dialect and written in another. body: as the client gets it.
 
@@ -76,9 +86,21 @@ class WholeTranslation:
 
     __slots__ = ("body", "upstream_id", "usage")
 
-    def __init__(self, body: bytes, upstream: WholeDialect, client: WholeDialect, request: Any) -> None:
-        """request: as the client asked it, of the public model name. Raises ValueError."""
+    def __init__(
+        self,
+        body: bytes,
+        upstream: WholeDialect,
+        client: WholeDialect,
+        request: Any,
+        counted: Usage | None = None,
+    ) -> None:
+        """request: as the client asked it, of the public model name. counted: by the answer's head.
+
+        Raises ValueError.
+        """
         answer = structs.replace(upstream.parse_answer(body), model=request.model)
+        if answer.usage is None and counted is not None:
+            answer = structs.replace(answer, usage=counted)
         self.usage: Usage | None = answer.usage
         self.upstream_id: str | None = answer.id or None
         if isinstance(request, EmbedRequest):

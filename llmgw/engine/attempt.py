@@ -30,10 +30,12 @@ from llmgw.engine.crossing import (
     own_endpoint,
 )
 from llmgw.engine.plan import Lane, Plan
-from llmgw.engine.relay import Relay, read_body
+from llmgw.engine.relay import Relay
 from llmgw.engine.road import Road
 from llmgw.engine.settle import price
-from llmgw.engine.strand import Pause
+from llmgw.engine.strand import Pause, sheltered
+from llmgw.engine.whole_answer import read_body
+from llmgw.policies.redact import OFF_LOOP_BYTES
 from llmgw.ports.client import Client
 from llmgw.ports.transport import Timeouts, UpstreamRequest
 from llmgw.tokens.need import input_tokens
@@ -117,7 +119,7 @@ async def attempt(
     elif ex.attempts:
         # Should the process die, its record is of the target that is asked now. Nobody waits for it.
         _open_in_journal(ex, plan, lane, road)
-    relay = Relay(ex, lane, client, road, timeouts.idle_s, across, plan.keep_alive_s)
+    relay = Relay(ex, lane, client, road, timeouts.idle_s, across, plan.keep_alive_s, plan.redaction)
     try:
         ex.attempts += 1
         if ex.dispatched is None:
@@ -139,8 +141,13 @@ async def attempt(
         # The process stops. What was delivered is billed; the client hears why.
         relay.cut(error)
     answer: WholeTap | None = None
-    if relay.across is not None and len(relay.body) > _TRANSLATED_OFF_LOOP_BYTES and relay.status < 400:
-        answer = await road.loop.run_in_executor(None, read_body, relay)
+    size = len(relay.body)
+    if relay.status < 400 and (
+        (relay.across is not None and size > _TRANSLATED_OFF_LOOP_BYTES)
+        or (relay.redaction is not None and size > OFF_LOOP_BYTES)
+    ):
+        # The provider has done its work: it is read and billed whole, should the client leave now.
+        answer = await sheltered(road.loop.run_in_executor(None, read_body, relay))
     return _finish(ex, lane, relay, client, road, answer)
 
 
@@ -155,6 +162,7 @@ def _finish(
 ) -> Tap | None:
     """answer: the whole one, where it has been read already."""
     if relay.refusal is not None:
+        relay.refusal = relay.redacted(relay.refusal)
         failure = (
             relay.across.read_failure(_NO_STATUS, relay.refusal)
             if relay.across is not None
@@ -169,6 +177,7 @@ def _finish(
         ex.outcome = relay.outcome
         return None
     if relay.status >= 400:
+        relay.body = relay.redacted(relay.body)
         raise _turned_down(ex, lane, relay)
     ex.status = relay.status
     body = answer or read_body(relay)

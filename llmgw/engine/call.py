@@ -15,6 +15,11 @@ from llmgw.ports.transport import Timeouts
 
 _CREDENTIAL_COOLS_S = 30.0
 _COOLS_AT_MOST_S = 60.0
+_QUOTA_COOLS_S = 60.0
+_QUOTA_COOLS_AT_MOST_S = 3600.0
+"""What an account has spent does not come back within seconds."""
+_NOT_THE_TARGETS = frozenset({"client_gone", "error"})
+"""Outcomes that say nothing of the target: the client left, or the fault is ours."""
 BROKEN = frozenset({OVERLOADED, SERVER})
 """Failures that speak against the target."""
 
@@ -44,7 +49,7 @@ async def call(
             if ex.outcome == "ok":
                 undecided = False
                 breaker.succeeded(now, probe=probe)
-            elif ex.outcome != "client_gone":
+            elif ex.outcome not in _NOT_THE_TARGETS:
                 undecided = False
                 breaker.failed(now, probe=probe)
         return tap
@@ -77,5 +82,8 @@ def _cool(health: Health, refusal: TurnedDown, now: float) -> None:
     code = refusal.failure.code
     if code in (AUTH, PERMISSION):
         health.credential.cooled_until = now + _CREDENTIAL_COOLS_S
-    elif refusal.wait_s is not None and code in (RATE_LIMIT, QUOTA, OVERLOADED):
+    elif code == QUOTA:
+        wait_s = refusal.wait_s or _QUOTA_COOLS_S
+        health.state.cooled_until = now + min(wait_s, _QUOTA_COOLS_AT_MOST_S)
+    elif refusal.wait_s is not None and code in (RATE_LIMIT, OVERLOADED):
         health.state.cooled_until = now + min(refusal.wait_s, _COOLS_AT_MOST_S)

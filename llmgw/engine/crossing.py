@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import msgspec
 
@@ -18,6 +19,7 @@ from llmgw.core.errors import (
 from llmgw.core.exchange import Exchange
 from llmgw.core.operation import Endpoint, Operation
 from llmgw.core.target import Target
+from llmgw.core.usage import Usage
 from llmgw.dialects.base import (
     AUTH,
     CONTENT_FILTER,
@@ -32,11 +34,14 @@ from llmgw.dialects.base import (
     Rendered,
     UpstreamFailure,
 )
+from llmgw.dialects.opened import OpenedTap, is_opened
 from llmgw.dialects.registry import client_dialect, is_translated, target_dialect, target_failure
+from llmgw.dialects.taps import StreamedTap, stream_tap
 from llmgw.dialects.translation import TranslatedBody, TranslatedStream
-from llmgw.dialects.whole import WholeTranslation, is_whole, whole_dialect
+from llmgw.dialects.whole import WholeTranslation, counted_by_head, is_whole, whole_dialect
 from llmgw.engine.convert import with_members
 from llmgw.engine.plan import Lane
+from llmgw.ports.transport import Headers
 from llmgw.wire.envelope import Envelope
 
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9_.\[\]-]")
@@ -108,7 +113,7 @@ class Crossing:
 class WholeCrossing:
     """The same for what is answered whole: embeddings and reranking."""
 
-    __slots__ = ("_asked", "_client", "_target", "_upstream", "dropped", "endpoint", "head")
+    __slots__ = ("_asked", "_client", "_counted", "_target", "_upstream", "dropped", "endpoint", "head")
 
     def __init__(self, ex: Exchange, endpoint: Endpoint, target: Target) -> None:
         """Raises InvalidRequest and UnsupportedOperation for what cannot be read."""
@@ -117,6 +122,7 @@ class WholeCrossing:
         self._client = whole_dialect(ex.endpoint)
         self._upstream = whole_dialect(endpoint)
         self._asked = self._client.parse_request(ex.body, ex.model or "", ex.endpoint)
+        self._counted: Usage | None = None
         self.dropped: tuple[str, ...] = ()
         self.head = b""
 
@@ -128,16 +134,36 @@ class WholeCrossing:
         self.head = _dropped_head(rendered.dropped)
         return rendered.body
 
+    def hear(self, headers: Headers) -> None:
+        """Take what the head of the target's answer counts."""
+        self._counted = counted_by_head(self.endpoint, headers)
+
     def whole(self, body: bytes) -> WholeTranslation:
         """The target's answer as the client's. Raises UpstreamMalformed."""
         try:
-            return WholeTranslation(body, self._upstream, self._client, self._asked)
+            return WholeTranslation(body, self._upstream, self._client, self._asked, self._counted)
         except ValueError as error:
             raise _malformed(error) from None
 
     def read_failure(self, status: int, body: bytes) -> UpstreamFailure:
         """The target's error, read."""
         return target_failure(self.endpoint, self._target, status, body)
+
+
+def own_tap(ex: Exchange) -> StreamedTap:
+    """For a stream of the client's own dialect. One that lacks its opening is written anew."""
+    tap = stream_tap(ex.endpoint, ex.hide_usage)
+    return OpenedTap(tap, partial(_written_anew, ex)) if is_opened(ex.endpoint) else tap
+
+
+def _written_anew(ex: Exchange) -> TranslatedStream | None:
+    """None for a request that says more than our own form holds: its answer may too."""
+    dialect = client_dialect(ex.endpoint)
+    try:
+        request = dialect.parse_request(ex.body, ex.model or "", True)
+    except GatewayError:
+        return None
+    return TranslatedStream(dialect, dialect, request, ex.model or "", True)
 
 
 def own_endpoint(ex: Exchange, lane: Lane) -> Endpoint | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from math import ceil
 
 from llmgw.core.errors import (
@@ -44,10 +45,10 @@ from llmgw.engine.plan import Lane, Plan
 from llmgw.engine.road import Road
 from llmgw.engine.strand import Pause
 from llmgw.policies.access import allows
+from llmgw.policies.redact import Redaction, redact_off_loop
 from llmgw.ports.client import Client
 from llmgw.ports.transport import Timeouts
 
-"""What is made again though the first call may have done its work; the others only when it cannot have."""
 _DEADLINE = b"x-llmgw-timeout"
 _SECONDS = re.compile(rb"(\d{1,6}(?:\.\d{1,6})?)s?")
 _REASONS = {
@@ -112,6 +113,7 @@ class Trip:
         "_lanes",
         "_plan",
         "_reason",
+        "_redaction",
         "_road",
         "_seen",
         "_spared_for_s",
@@ -121,6 +123,7 @@ class Trip:
     def __init__(self, ex: Exchange, plan: Plan, client: Client, road: Road, lanes: Sequence[Lane]) -> None:
         self._ex = ex
         self._plan = plan
+        self._redaction: Redaction | None = None
         self._client = client
         self._road = road
         self._calls = 0
@@ -192,6 +195,7 @@ class Trip:
                 continue
             self._lanes = choose(plan, self._ex, now, random.random)
             self._asked = 0
+            self._redaction = plan.redaction
             return True
         return False
 
@@ -227,7 +231,12 @@ class Trip:
         left = max(0.001, self._deadline - began)
         timeouts = Timeouts(timeouts.connect_s, timeouts.first_byte_s, timeouts.idle_s, left)
         self._calls += 1
-        return await call(self._ex, self._plan, lane, self._client, self._road, timeouts, began)
+        plan = self._plan
+        if self._redaction is not None:
+            # The other model's targets are not to see, nor to say, what is said of it and of this one.
+            await redact_off_loop(self._redaction, self._ex)
+            plan = replace(plan, redaction=self._redaction.joined(plan.redaction))
+        return await call(self._ex, plan, lane, self._client, self._road, timeouts, began)
 
     def _goes_on(self, lane: Lane, error: Failure) -> bool:
         """Take note of a failure; whether anything may still answer."""

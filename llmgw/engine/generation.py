@@ -30,6 +30,7 @@ class Generation:
     elsewhere: the limits of a known caller's requests that are for no model.
     prefixes: what routes take off paths, the longest first.
     facts: what is known of one of the models that a principal may use.
+    certificate_field: the header in which trusted proxies tell of certificates, where they may.
     """
 
     name: str
@@ -41,3 +42,4 @@ class Generation:
     elsewhere: Policy
     prefixes: tuple[bytes, ...] = ()
     facts: Callable[[Principal, str], ModelFacts] = _nothing_known
+    certificate_field: bytes | None = None

@@ -7,6 +7,7 @@ other call is cancelled, and what it cost is added to the request's one record.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from msgspec import structs
 
@@ -20,7 +21,7 @@ from llmgw.engine.count import count
 from llmgw.engine.plan import Lane, Plan
 from llmgw.engine.road import Road
 from llmgw.engine.settle import is_uncounted, price
-from llmgw.engine.strand import Pause, Strand
+from llmgw.engine.strand import Pause, Strand, sheltered
 from llmgw.ports.client import Client, Flow
 from llmgw.ports.transport import Timeouts
 from llmgw.tokens.need import input_tokens
@@ -34,6 +35,7 @@ _RESULT = (
     "hide_usage",
     "opened",
     "outcome",
+    "redactions",
     "status",
     "target",
     "unit_prices",
@@ -66,6 +68,7 @@ async def hedged(
     except GatewayError as error:
         # The client is gone, or the process stops.
         race.interrupt(error)
+        await race.over()
     return await race.result()
 
 
@@ -80,6 +83,7 @@ class _Race:
         self._ex = ex
         self._lanes = lanes
         self._over = Pause()
+        self._ended = False
         self._runners: list[_Runner] = []
 
     async def run(self) -> None:
@@ -99,6 +103,12 @@ class _Race:
         for runner in self._runners:
             runner.interrupt(error)
 
+    async def over(self) -> None:
+        """Wait for what an interrupted call does all the same."""
+        while not self._ended:
+            with suppress(GatewayError):
+                await self._over
+
     def speaks(self, runner: _Runner) -> bool:
         """Whether `runner` is the one to be heard. The first to ask is; the other's call ends."""
         if self.winner is None:
@@ -112,6 +122,7 @@ class _Race:
         """A runner has come to its end."""
         winner = self.winner
         if (winner is not None and winner.over) or all(runner.over for runner in self._runners):
+            self._ended = True
             self._over.wake()
 
     async def result(self) -> Tap | None:
@@ -120,7 +131,8 @@ class _Race:
         heard = self.winner or runners[0]
         ex = self._ex
         if is_uncounted(heard.ex, heard.tap):
-            heard.ex.usage = await self.road.loop.run_in_executor(None, count, heard.ex, heard.tap)
+            counting = self.road.loop.run_in_executor(None, count, heard.ex, heard.tap)
+            heard.ex.usage = await sheltered(counting)
         price(heard.ex)
         for name in _RESULT:
             setattr(ex, name, getattr(heard.ex, name))

@@ -37,6 +37,7 @@ class Asked(Struct, frozen=True, gc=False):
     user: str | None
     labels: tuple[tuple[str, str], ...]
     model: str
+    claims: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 def asked_of(ex: Exchange) -> Asked:
@@ -55,6 +56,7 @@ def asked_of(ex: Exchange) -> Asked:
         principal.user,
         principal.labels,
         ex.model or "",
+        principal.claims,
     )
 
 
@@ -159,6 +161,42 @@ def user_is(user: str) -> Condition:
 def label_is(name: str, value: str) -> Condition:
     pair = (name, value)
     return Condition(f"key label {name} is {value}", lambda asked: pair in asked.labels)
+
+
+def claim_equals(name: str, value: str) -> Condition:
+    return _claim(name, f"equals {value}", lambda one: one == value)
+
+
+def claim_begins(name: str, prefix: str) -> Condition:
+    return _claim(name, f"begins with {prefix}", lambda one: one.startswith(prefix))
+
+
+def claim_fits(name: str, pattern: str) -> Condition:
+    """pattern: as `header_fits` has it."""
+    fits = re.compile(pattern.encode()).fullmatch
+
+    def holds(one: str) -> bool:
+        value = one.encode()
+        return len(value) <= _MAX_VALUE and fits(value) is not None
+
+    return _claim(name, f"fits {pattern}", holds)
+
+
+def claim_present(name: str, present: bool) -> Condition:
+    text = f"claim {name} is {'there' if present else 'absent'}"
+    return Condition(text, lambda asked: any(name == each for each, _ in asked.claims) is present)
+
+
+def _claim(name: str, said: str, fits: Callable[[str], bool]) -> Condition:
+    """Of a claim with several values, one must fit."""
+
+    def holds(asked: Asked) -> bool:
+        for each, values in asked.claims:
+            if each == name:
+                return any(map(fits, values))
+        return False
+
+    return Condition(f"claim {name} {said}", holds)
 
 
 def path_is(glob: str) -> Condition:

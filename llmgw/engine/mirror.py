@@ -18,7 +18,7 @@ from llmgw.engine.count import count
 from llmgw.engine.plan import Mirror, Plan
 from llmgw.engine.road import Road
 from llmgw.engine.settle import blame, is_uncounted, price, record
-from llmgw.engine.strand import Strand
+from llmgw.engine.strand import Strand, sheltered
 from llmgw.ports.client import Flow
 
 TENANT = "_mirror"
@@ -89,7 +89,7 @@ async def _run(ex: Exchange, plan: Plan, mirror: Mirror, road: Road) -> None:
     finally:
         road.mirrors.failed += ex.outcome != "ok"
         if is_uncounted(ex, delivered):
-            ex.usage = await road.loop.run_in_executor(None, count, ex, delivered)
+            ex.usage = await sheltered(road.loop.run_in_executor(None, count, ex, delivered))
         price(ex)
         if ex.opened:
             road.journal.settle(record(ex, road.loop.time()))

@@ -11,6 +11,7 @@ from llmgw.core.exchange import Exchange
 from llmgw.core.operation import Endpoint
 from llmgw.core.target import Target
 from llmgw.engine.health import Health
+from llmgw.policies.redact import Redaction
 from llmgw.ports.policy import Policy
 from llmgw.ports.provider import Provider
 from llmgw.ports.transport import Timeouts, Transport
@@ -88,6 +89,7 @@ class Plan:
     refuses_loss: a request that a target's dialect cannot express whole is refused.
     keep_alive_s: after how long a silent stream gets a comment, None for never.
     hedge_after_s: how long the first target may say nothing before the second is asked as well.
+    redaction: what is taken out of requests and answers, None for nothing.
     """
 
     model: str
@@ -103,6 +105,7 @@ class Plan:
     mirror: Mirror | None = None
     hedge_after_s: float | None = None
     keep_alive_s: float | None = None
+    redaction: Redaction | None = None
 
 
 def lane(

@@ -13,35 +13,30 @@ terminator or in an error in the client's dialect, never in silence.
 
 from __future__ import annotations
 
-import asyncio
-
-import msgspec
-
 from llmgw.core.errors import (
     GatewayError,
+    RedactionFailed,
     UpstreamBroken,
     UpstreamError,
     UpstreamMalformed,
     UpstreamTimeout,
 )
 from llmgw.core.exchange import Exchange
-from llmgw.core.operation import Endpoint, Operation
-from llmgw.dialects.endpoints import OLLAMA
-from llmgw.dialects.failures import error_event, responses_error_event
-from llmgw.dialects.taps import StreamedTap, WholeTap, body_tap, stream_tap
-from llmgw.dialects.translation import TranslatedStream
-from llmgw.engine.crossing import Crossing, WholeCrossing
+from llmgw.core.operation import ARRAY, EVENTS, LINES, Endpoint
+from llmgw.dialects.taps import StreamedTap
+from llmgw.engine.crossing import Crossing, WholeCrossing, own_tap
+from llmgw.engine.last_words import MAX_ERROR, first_error, told_of, unclosed_event
 from llmgw.engine.plan import Lane
+from llmgw.engine.redacted import RedactedTap, RedactedText
 from llmgw.engine.road import Road
+from llmgw.engine.silence import KEEP_ALIVE, Bridge, is_only_comments
 from llmgw.engine.strand import Pause
+from llmgw.policies.redact import Redaction
 from llmgw.ports.client import Client
 from llmgw.ports.transport import Call, Headers
 from llmgw.wire.headers import wait_s
-from llmgw.wire.sse import SseSplitter, event_data, whole_events
+from llmgw.wire.sse import whole_events
 
-_MAX_ERROR_BODY = 256 * 1024
-_STREAM = b"text/event-stream"
-_LINES = b"application/x-ndjson"
 _FRAMES = b"application/vnd.amazon.eventstream"
 _JSON = b"application/json"
 
@@ -54,11 +49,13 @@ class Relay:
     body: the whole answer, for a JSON document or an error.
     tap: what reads the usage beside a stream.
     across: what translates, for a target of another dialect.
+    redaction: what is taken out of the answer, None for nothing.
     refusal: the error that a stream began with, as JSON.
     wait_s: how long an upstream that refused asks to be spared.
     """
 
     __slots__ = (
+        "_bridge",
         "_call",
         "_client",
         "_ended",
@@ -67,16 +64,18 @@ class Relay:
         "_idle_s",
         "_keep_alive_s",
         "_lane",
+        "_opening",
         "_pieces",
         "_road",
         "_silent_since",
         "_size",
         "_spoke",
-        "_timer",
+        "_text",
         "across",
         "body",
         "content_type",
         "outcome",
+        "redaction",
         "refusal",
         "started",
         "status",
@@ -94,6 +93,7 @@ class Relay:
         idle_s: float,
         across: Crossing | WholeCrossing | None,
         keep_alive_s: float | None = None,
+        redaction: Redaction | None = None,
     ) -> None:
         self._ex = ex
         self._lane = lane
@@ -106,7 +106,8 @@ class Relay:
         self._idle_s = idle_s
         self._keep_alive_s = keep_alive_s
         self._spoke = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._bridge: Bridge | None = None
+        self._opening = b""
         self._silent_since: float | None = None
         self._size = 0
         self.status = 0
@@ -117,6 +118,8 @@ class Relay:
         self.tap: StreamedTap | None = None
         self.across = across
         self.outcome = "ok"
+        self.redaction = redaction if redaction is not None and redaction.answered else None
+        self._text: RedactedText | None = None
         self.refusal: bytes | None = None
         self.wait_s: float | None = None
 
@@ -129,16 +132,23 @@ class Relay:
         """The header lines of the answer."""
         across = self.across
         if across is None:
-            return reply_head(self._ex, self._lane, self.content_type)
-        kind = (
-            self.content_type if not self.stream else _LINES if self.endpoint.dialect == OLLAMA else _STREAM
-        )
-        return reply_head(self._ex, self._lane, kind) + across.head
+            return reply_head(self._ex, self._lane, self._kind())
+        return reply_head(self._ex, self._lane, self._kind()) + across.head
+
+    def _kind(self) -> bytes:
+        """The answer's media type, as the client gets it."""
+        if self.stream and (self.across is not None or self.endpoint.stream == ARRAY):
+            return self.endpoint.stream
+        return self.content_type
 
     def begin(self, call: Call) -> Pause:
         """Take charge of `call`. The pause ends when its answer has; it raises UpstreamError."""
         self._call = call
         return self._ended
+
+    def redacted(self, body: bytes) -> bytes:
+        """A whole answer or error as the client may have it. Raises RedactionFailed."""
+        return body if self.redaction is None else self.redaction.answer(self._ex, body)
 
     def cancel(self) -> None:
         """The client is gone: stop the upstream."""
@@ -180,19 +190,20 @@ class Relay:
             self._pieces = []
             if status >= 400:
                 self.wait_s = wait_s(headers)
+            elif isinstance(self.across, WholeCrossing):
+                self.across.hear(headers)
         elif self._is_stream(kind):
             self.stream = True
-            self.tap = (
-                self.across.stream()
-                if isinstance(self.across, Crossing)
-                else stream_tap(self._ex.endpoint, self._ex.hide_usage)
-            )
-            if self.endpoint.dialect != OLLAMA:
-                if self.across is None:
+            self.tap = self.across.stream() if isinstance(self.across, Crossing) else own_tap(self._ex)
+            if self.endpoint.stream == EVENTS:
+                if self.across is None and self.redaction is None:
                     self._held = bytearray()
                 if self._keep_alive_s is not None:
-                    self._bridge()
-            self._road.streams[self._ex.request_id] = self.tap
+                    passed = self.tap.delivered_bytes
+                    self._bridge = Bridge(self._road.loop, self._keep_alive_s, passed, self._still_here)
+            if self.redaction is not None:
+                self.tap = RedactedTap(self.tap, self.redaction, self._ex)
+            self._road.streams[self.tap] = self._ex.request_id
             self._client.attach(self)
         elif (
             kind.startswith(b"text/html")
@@ -201,6 +212,8 @@ class Relay:
         ):
             self._reject(UpstreamMalformed("the provider answered with something that is not an answer"))
         else:
+            if self.redaction is not None and kind.startswith(b"text/"):
+                self._text = RedactedText(self.redaction, self._ex)
             self._client.attach(self)
 
     def on_chunk(self, data: bytes) -> None:
@@ -219,27 +232,37 @@ class Relay:
                     UpstreamMalformed("the provider sent an event that is too long", detail=str(error))
                 )
                 return
+            except RedactionFailed as error:
+                self._call_off(error)
+                return
             held = self._held
             if held is not None and (held or not data.endswith(b"\n\n")):
                 data = whole_events(held, data)
             if not data:
+                if not self._spoke:
+                    # It may be the beginning of an error.
+                    self._opening = (self._opening + came)[-MAX_ERROR:]
                 return
             if not self._spoke:
                 if tap.failed and not self.started:
-                    self._refuse(came)
+                    self._refuse(self._opening + came)
                     return
+                self._opening = b""
                 self._start()
             self._client.write(data)
         elif self._pieces is not None:
             self._size += len(data)
-            if self.status >= 400 and self._size > _MAX_ERROR_BODY:
+            if self.status >= 400 and self._size > MAX_ERROR:
                 self._reject(UpstreamMalformed("the provider answered with an error that is too long"))
                 return
             self._pieces.append(data)
         else:
             if not self._spoke:
                 self._start()
-            self._client.write(data)
+            if self._text is not None:
+                data = self._text.feed(data)
+            if data:
+                self._client.write(data)
 
     def on_end(self) -> None:
         if self.tap is not None:
@@ -250,6 +273,8 @@ class Relay:
         else:
             if not self.started:
                 self._start()
+            if self._text is not None and (rest := self._text.close()):
+                self._client.write(rest)
             self._client.end()
             self._ended.wake()
         self._forget()
@@ -273,15 +298,15 @@ class Relay:
     def _is_stream(self, kind: bytes) -> bool:
         """Whether an answer of this media type is a stream that the tap can read."""
         if self.across is not None:
-            return isinstance(self.across, Crossing) and kind in (_STREAM, _LINES, _FRAMES)
-        return kind == (_LINES if self.endpoint.dialect == OLLAMA else _STREAM)
+            return isinstance(self.across, Crossing) and kind in (EVENTS, LINES, _FRAMES)
+        return kind == (LINES if self.endpoint.stream == LINES else EVENTS)
 
     def _still_moves(self, data: bytes) -> bool:
         """Whether a stream of comments, which keep a connection open, has not gone on for too long.
 
         A comment is not progress: an upstream that only says that it is alive is stalled.
         """
-        if any(line and not line.startswith(b":") for line in data.split(b"\n")):
+        if not is_only_comments(data):
             self._silent_since = None
             return True
         now = self._road.loop.time()
@@ -318,8 +343,7 @@ class Relay:
 
     def _refuse(self, data: bytes) -> None:
         """The stream began with an error, so its status was not meant: the client has heard nothing yet."""
-        found = [said for raw in SseSplitter().feed(data) if (said := event_data(raw)) and b"error" in said]
-        self.refusal = found[-1] if found else data
+        self.refusal = first_error(data)
         self.cancel()
         self._ended.wake()
 
@@ -330,10 +354,18 @@ class Relay:
             return rest
         rest = bytes(self._held) + rest
         self._held.clear()
-        if not rest:
-            return b""
-        data = event_data(rest + b"\n\n")
-        return rest + b"\n\n" if tap.failed or (data is not None and _is_whole(data)) else b""
+        return unclosed_event(rest, failed=tap.failed)
+
+    def _call_off(self, error: GatewayError) -> None:
+        """End the answer, for a fault of ours."""
+        if self._call is not None:
+            self._call.cancel()
+        self._forget()
+        if not self.started:
+            self._ended.fail(error)
+            return
+        self.outcome = "error"
+        self._break_off(error)
 
     def _start(self) -> None:
         ex = self._ex
@@ -344,21 +376,13 @@ class Relay:
             ex.status = self.status
             self._client.start(self.status, self.head())
 
-    def _bridge(self, before: int = -1) -> None:
-        """Say something when nothing has come for long, so that nobody in between hangs up.
-
-        A comment is not an answer: the idle timeout and the time to the first byte go on.
-        """
-        assert self.tap is not None
-        assert self._keep_alive_s is not None
-        passed = self.tap.delivered_bytes()
-        if passed == before:
-            if not self.started:
-                self.started = True
-                self._ex.status = self.status
-                self._client.start(self.status, self.head())
-            self._client.write(b": keep-alive\n\n")
-        self._timer = self._road.loop.call_later(self._keep_alive_s, self._bridge, passed)
+    def _still_here(self) -> None:
+        """Nothing has come for long."""
+        if not self.started:
+            self.started = True
+            self._ex.status = self.status
+            self._client.start(self.status, self.head())
+        self._client.write(KEEP_ALIVE)
 
     def _break_off(self, error: GatewayError) -> None:
         """Tell the client of an error after the answer has begun."""
@@ -368,13 +392,11 @@ class Relay:
             self.outcome = "upstream_truncated" if isinstance(error, UpstreamBroken) else "upstream_error"
         if self.stream:
             tap = self.tap
-            if isinstance(tap, TranslatedStream):
-                last = tap.fail(error)
-            elif self.endpoint.operation is Operation.RESPONSES:
-                last = responses_error_event(error, ex.client_request_id or ex.request_id)
-            else:
-                last = error_event(error, ex.error_dialect, ex.client_request_id or ex.request_id)
-            self._client.write(last)
+            if isinstance(tap, RedactedTap):
+                if held := tap.rest():
+                    self._client.write(held)
+                tap = tap.inner
+            self._client.write(told_of(error, ex, tap))
             self._client.end()
         else:
             self._client.abort()
@@ -387,22 +409,11 @@ class Relay:
         self.on_error(error)
 
     def _forget(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        if self.stream:
-            self._road.streams.pop(self._ex.request_id, None)
+        if self._bridge is not None:
+            self._bridge.close()
+        if self.tap is not None:
+            self._road.streams.pop(self.tap, None)
             self._client.attach(None)
-
-
-def _is_whole(data: bytes) -> bool:
-    """Whether an event that was never closed has all its data."""
-    if data.strip() == b"[DONE]":
-        return True
-    try:
-        msgspec.json.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return False
-    return True
 
 
 def reply_head(ex: Exchange, lane: Lane, content_type: bytes) -> bytes:
@@ -414,15 +425,3 @@ def reply_head(ex: Exchange, lane: Lane, content_type: bytes) -> bytes:
         (ex.client_request_id or ex.request_id).encode(),
         ex.attempts,
     )
-
-
-def read_body(relay: Relay) -> WholeTap:
-    """The usage of a gathered answer. Raises UpstreamMalformed when it is not JSON."""
-    if relay.across is not None:
-        return relay.across.whole(relay.body)
-    try:
-        return body_tap(relay.endpoint, relay.body)
-    except ValueError as error:
-        raise UpstreamMalformed(
-            "the provider answered with something that is not JSON", phase="body", detail=str(error)
-        ) from None

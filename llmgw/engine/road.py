@@ -21,7 +21,8 @@ class Road:
 
     prices: what tokens cost, for a tenant.
     clock: the time of day that requests are admitted at.
-    streams: what is being streamed now, by request id, for the journal's progress entries.
+    streams: what is being streamed now, and for which request, for the journal's progress entries.
+        A hedged request may have two of them.
     repeats: how many requests are repeating a call.
     mirrors: copies of requests that go to targets on trial.
     """
@@ -32,6 +33,6 @@ class Road:
     log: RequestLog
     prices: Callable[[str], PriceTable]
     clock: Clock
-    streams: dict[str, StreamedTap] = field(default_factory=dict)
+    streams: dict[StreamedTap, str] = field(default_factory=dict)
     repeats: Repeats = field(default_factory=Repeats)
     mirrors: Mirrors = field(default_factory=Mirrors)

@@ -6,6 +6,8 @@ leaves nothing to be raised.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from llmgw.core.errors import ClientGone, GatewayError, UpstreamError
 from llmgw.core.exchange import Exchange
 from llmgw.core.operation import ON_TOKENS
@@ -148,7 +150,12 @@ def request_report(ex: Exchange, now: float) -> RequestReport:
         error.detail if error is not None else None,
         ex.limited,
         ex.route,
+        () if ex.redactions is None else _redacted(ex.redactions),
     )
+
+
+def _redacted(counts: Mapping[tuple[str, str], int]) -> tuple[tuple[str, str, int], ...]:
+    return tuple((at, kind, count) for (at, kind), count in counts.items())
 
 
 def outcome_of(error: GatewayError) -> str:

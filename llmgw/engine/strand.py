@@ -14,8 +14,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Generator
-from typing import Any
+from contextlib import suppress
+from typing import Any, TypeVar
 
+from llmgw.core.errors import GatewayError
+
+_T = TypeVar("_T")
 _ENDED = object()
 _NEXT_TURN = object()
 
@@ -55,6 +59,19 @@ class Pause:
             strand = self._strand
             if strand is not None:
                 strand.step(self)
+
+
+async def sheltered(future: asyncio.Future[_T]) -> _T:
+    """What `future` gives, whatever the strand is interrupted with meanwhile.
+
+    For what must be done though the client has left.
+    """
+    done = Pause()
+    future.add_done_callback(done.wake)
+    while not future.done():
+        with suppress(GatewayError):
+            await done
+    return future.result()
 
 
 class Strand:

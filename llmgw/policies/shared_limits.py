@@ -20,6 +20,7 @@ from llmgw.core.principal import Principal
 from llmgw.core.reply import Reply
 from llmgw.engine.strand import Pause
 from llmgw.policies.client_address import ClientAddress
+from llmgw.policies.idempotency import KEY
 from llmgw.policies.places import Places
 from llmgw.policies.quota import Allowance, Group, Quota, charges
 from llmgw.policies.rate_limit import Arranged, Levels, RateLimit, only_places
@@ -114,7 +115,8 @@ class SharedRateLimit(RateLimit):
         return self._ask(ex, arranged, claims)
 
     async def _ask(self, ex: Exchange, arranged: Arranged, claims: tuple[Claim, ...]) -> Ticket:
-        asked = self.quota.asked(ex) if self.quota is not None else None
+        # A request with a key may be one whose answer is known, which no quota is spent on.
+        asked = self.quota.asked(ex) if self.quota is not None and KEY not in ex.fields else None
         every = claims if asked is None else (*claims, *asked[1])
         place: Verdict | None = None
         if arranged.place is not None and self._places.waiting:

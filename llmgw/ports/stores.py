@@ -99,6 +99,28 @@ class NoKeptKeys:
     def read(self) -> None: ...
 
 
+class KeyNotices(Protocol):
+    """Hears that keys changed, sooner than by asking the store.
+
+    listening: whether a change would be heard of now. heard: how many were.
+    """
+
+    listening: bool
+    heard: int
+
+    async def listen(self, changed: Callable[[], None]) -> None:
+        """Call `changed` for each change, and when some may have been missed. For ever."""
+
+
+class NoKeyNotices:
+    """Hears of nothing."""
+
+    listening = False
+    heard = 0
+
+    async def listen(self, changed: Callable[[], None]) -> None: ...
+
+
 class KeyRegistry(Protocol):
     """The issued keys, as commands and the admin API change them.
 

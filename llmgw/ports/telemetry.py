@@ -11,6 +11,7 @@ class RequestReport(Struct, gc=False):
     """One request at its end. Times are seconds; absent is None, never zero.
 
     limited: policies that refused it or would have, each with `enforce`, `shadow` or `warn`.
+    redacted: what was taken out: of the `request` or `response`, of which kind, and how often.
     overhead_s: the gateway's own share, from the last byte of the request read to its dispatch.
     """
 
@@ -40,6 +41,7 @@ class RequestReport(Struct, gc=False):
     detail: str | None = None
     limited: tuple[tuple[str, str], ...] = ()
     route: str | None = None
+    redacted: tuple[tuple[str, str, int], ...] = ()
 
 
 class Meter(Protocol):

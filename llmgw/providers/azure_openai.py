@@ -10,12 +10,14 @@ from __future__ import annotations
 from dataclasses import replace
 from urllib.parse import quote
 
-from llmgw.config.providers import AzureOpenAI as Settings
+from llmgw.config.clouds import AzureOpenAI as Settings
 from llmgw.core.operation import Endpoint, Operation
 from llmgw.dialects.endpoints import CHAT_COMPLETIONS, EMBEDDINGS, OPENAI
 from llmgw.ports.provider import Signer
 from llmgw.ports.transport import Transport
 from llmgw.providers.base import origin, request_head
+from llmgw.providers.entra_tokens import entra_tokens
+from llmgw.providers.token_keeper import TokenKeeper
 from llmgw.wire.urls import checked_segments
 
 _STREAM_USAGE_SINCE = "2024-09-01"
@@ -40,7 +42,6 @@ class AzureOpenAI:
 
     kind = "azure_openai"
     transport: Transport | None = None
-    signer: Signer | None = None
     forwards: tuple[bytes, ...] = ()
 
     def __init__(self, name: str, settings: Settings, api_key: str | None) -> None:
@@ -52,10 +53,14 @@ class AzureOpenAI:
         # ISO dates are in order as text.
         self._stream_usage = settings.api_version >= _STREAM_USAGE_SINCE
         self.vendor: str | None = "azure" if self._stream_usage else "azure_older"
-        if settings.entra_token is not None:
+        self.signer: Signer | None = None
+        self._fields: tuple[tuple[str, str], ...] = ()
+        if api_key is not None:
+            self._fields = (("api-key", api_key),)
+        elif settings.entra_token is not None:
             self._fields = (("authorization", f"Bearer {settings.entra_token.get_secret_value()}"),)
         else:
-            self._fields = (("api-key", api_key or ""),)
+            self.signer = TokenKeeper(entra_tokens(name, settings), provider=name)
 
     def head(self, endpoint: Endpoint, model: str, content_type: bytes) -> bytes | None:
         if endpoint.dialect != OPENAI:

@@ -1,47 +1,52 @@
 """Access tokens of Google Cloud, by a credentials file or from the metadata server.
 
-Facts: Google Cloud's "Application Default Credentials" (the kinds of files), "Using OAuth 2.0 for server to
-server applications", and Compute Engine's "About VM metadata": the token is at
+Facts: Google Cloud's "Application Default Credentials" (where files are looked for, and their kinds),
+"Workload identity federation", and Compute Engine's "About VM metadata": the token is at
 `instance/service-accounts/default/token`, asked for with `Metadata-Flavor: Google`.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmgw.config.clouds import CREDENTIALS_FORM, is_google_credentials
 from llmgw.config.upstream import Reach
-from llmgw.providers.token_keeper import Token, TokenRefused, TokenUnreachable
+from llmgw.providers.token_keeper import Token, TokenMissing, TokenRefused, TokenUnreachable
+from llmgw.providers.token_service import SHOWN, ask, client
 
 if TYPE_CHECKING:
     import httpx2
 
-METADATA_URL = "http://metadata.google.internal"
+_METADATA_HOST = "metadata.google.internal"
 _METADATA_PATH = "/computeMetadata/v1/instance/service-accounts/default/token"
-_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
-_TIMEOUT_S = 10.0
-_SHOWN = 300
+_SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
+_FROM_AWS = "urn:ietf:params:aws:token-type:aws4_request"
 
 
-def by_credentials(text: str, reach: Reach) -> Callable[[], Token]:
-    """What gets tokens by the JSON of a service account, or of `gcloud auth application-default login`."""
+def by_credentials(text: str, reach: Reach) -> Callable[[], Token[str]]:
+    """What gets tokens by the JSON of a credentials file of one of `config.clouds.GOOGLE_CREDENTIALS`."""
 
-    def fetch() -> Token:
+    def fetch() -> Token[str]:
         from google.auth import exceptions
 
         try:
-            credentials = _credentials(text)
-            with _client(reach) as client:
-                credentials.refresh(_Request(client))
+            info = json.loads(text)
+            credentials = _MAKERS[info["type"]](info)
+            with client(reach) as http:
+                credentials.refresh(_Request(http))
         except exceptions.TransportError as error:
-            raise TokenUnreachable(str(error)[:_SHOWN]) from error
+            raise TokenUnreachable(str(error)[:SHOWN]) from error
         except exceptions.RefreshError as error:
-            raise TokenRefused(str(error)[:_SHOWN]) from error
-        except (exceptions.GoogleAuthError, ValueError) as error:
-            raise TokenRefused(f"the credentials cannot be used: {error}"[:_SHOWN]) from error
+            raise (TokenUnreachable if error.retryable else TokenRefused)(str(error)[:SHOWN]) from error
+        except (exceptions.GoogleAuthError, ValueError, KeyError, TypeError) as error:
+            raise TokenRefused(f"the credentials cannot be used: {error!r}"[:SHOWN]) from error
         # google-auth tells the time without its zone, which is UTC.
         left = credentials.expiry.replace(tzinfo=UTC) - datetime.now(UTC)
         return Token(credentials.token, left.total_seconds())
@@ -49,44 +54,89 @@ def by_credentials(text: str, reach: Reach) -> Callable[[], Token]:
     return fetch
 
 
-def by_metadata(url: str = METADATA_URL) -> Callable[[], Token]:
+def by_metadata(url: str | None = None) -> Callable[[], Token[str]]:
     """What gets tokens of the service account that a machine or pod of Google Cloud runs as."""
 
-    def fetch() -> Token:
-        import httpx2
-
-        try:
-            with httpx2.Client(timeout=_TIMEOUT_S, trust_env=False) as client:
-                answer = client.get(url + _METADATA_PATH, headers={"metadata-flavor": "Google"})
-            found = answer.json()
-            return Token(found["access_token"], float(found["expires_in"]))
-        except (httpx2.HTTPError, KeyError, TypeError, ValueError) as error:
-            raise TokenUnreachable(f"the metadata server gave no token: {error!r}"[:_SHOWN]) from error
+    def fetch() -> Token[str]:
+        place = url or f"http://{os.environ.get('GCE_METADATA_HOST', _METADATA_HOST)}"
+        with client() as http:
+            return ask(http, place + _METADATA_PATH, headers={"metadata-flavor": "Google"})
 
     return fetch
 
 
-def _credentials(text: str) -> Any:  # Any: google-auth's classes have no common type with an expiry
-    from google.oauth2 import credentials, service_account
+def by_default(name: str, reach: Reach) -> Callable[[], Token[str]]:
+    """What gets tokens as Google's own tools do. name: the provider's, for the errors."""
 
-    info = json.loads(text)
-    if info["type"] == "authorized_user":
-        return credentials.Credentials.from_authorized_user_info(info)  # type: ignore[no-untyped-call]
-    made = service_account.Credentials.from_service_account_info
-    return made(info, scopes=[_SCOPE])  # type: ignore[no-untyped-call]
+    def fetch() -> Token[str]:
+        said = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
+        path = Path(said) if said else _login_file()
+        if said or path.exists():
+            return by_credentials(_read(f"providers.{name}", path), reach)()
+        try:
+            return by_metadata()()
+        except TokenUnreachable as error:
+            raise TokenMissing(
+                f"providers.{name}: there are no Google credentials: GOOGLE_APPLICATION_CREDENTIALS is not "
+                f"set, {path} is not there, and the metadata server gave no token ({error}); give the "
+                "provider credentials"
+            ) from error
+
+    return fetch
 
 
-def _client(reach: Reach) -> httpx2.Client:
-    import ssl
+def _login_file() -> Path:
+    """Where `gcloud auth application-default login` leaves its file."""
+    directory = os.environ.get("CLOUDSDK_CONFIG") or Path.home() / ".config" / "gcloud"
+    return Path(directory) / "application_default_credentials.json"
 
-    import httpx2
 
-    return httpx2.Client(
-        timeout=_TIMEOUT_S,
-        trust_env=False,
-        proxy=reach.proxy.get_secret_value() if reach.proxy is not None else None,
-        verify=ssl.create_default_context(cafile=str(reach.ca)) if reach.ca is not None else True,
-    )
+def _read(place: str, path: Path) -> str:
+    if find_spec("google") is None or find_spec("google.auth") is None:
+        raise TokenMissing(f"{place}: {path} needs google-auth, which comes with llmgw[vertex]")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TokenMissing(f"{place}: {path} cannot be read: {error}") from error
+    if not is_google_credentials(text):
+        raise TokenMissing(f"{place}: {path} {CREDENTIALS_FORM}")
+    return text
+
+
+# Any: google-auth's classes have no common type with an expiry.
+def _service_account(info: Any) -> Any:
+    from google.oauth2 import service_account
+
+    return service_account.Credentials.from_service_account_info(info, scopes=_SCOPES)  # type: ignore[no-untyped-call]
+
+
+def _authorized_user(info: Any) -> Any:
+    from google.oauth2 import credentials
+
+    return credentials.Credentials.from_authorized_user_info(info)  # type: ignore[no-untyped-call]
+
+
+def _external_account(info: Any) -> Any:
+    from google.auth import aws, identity_pool
+
+    of_aws = info.get("subject_token_type") == _FROM_AWS
+    made = aws.Credentials if of_aws else identity_pool.Credentials
+    return made.from_info(info, scopes=_SCOPES)  # type: ignore[no-untyped-call]
+
+
+def _impersonated(info: Any) -> Any:
+    from google.auth import impersonated_credentials
+
+    made = impersonated_credentials.Credentials.from_impersonated_service_account_info
+    return made(info, scopes=_SCOPES)  # type: ignore[no-untyped-call]
+
+
+_MAKERS: dict[str, Callable[[Any], Any]] = {
+    "authorized_user": _authorized_user,
+    "external_account": _external_account,
+    "impersonated_service_account": _impersonated,
+    "service_account": _service_account,
+}
 
 
 @dataclass(frozen=True, slots=True)

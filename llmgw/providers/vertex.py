@@ -1,8 +1,10 @@
-"""Vertex AI: Google's models in Gemini's dialect, Anthropic's in its own, both with Google's tokens.
+"""Vertex AI: models of Google and of others, each in its vendor's dialect, all with Google's tokens.
 
-Facts: Vertex AI API reference, `publishers.models`: `generateContent`, `streamGenerateContent`, `predict` for
-embeddings, `rawPredict` and `streamRawPredict`; "Use Anthropic's Claude models": the body says
-`anthropic_version` and not the model; "Locations": `global`, the multi-regions and their hosts.
+Facts: Vertex AI API reference, `publishers.models` and `endpoints`: `generateContent`, `predict` for
+embeddings, `rawPredict` and `streamRawPredict`. "Use Anthropic's Claude models": the body says
+`anthropic_version` and not the model; Mistral's says the model. "Call MaaS APIs for open models": chat
+completions at `endpoints/openapi`, for names such as `meta/llama-3.3-70b-instruct-maas`. Tuned models have an
+endpoint of their own.
 """
 
 from __future__ import annotations
@@ -10,10 +12,13 @@ from __future__ import annotations
 from dataclasses import replace
 from urllib.parse import quote
 
-from llmgw.config.providers import Vertex as Settings
+from llmgw.config.clouds import Vertex as Settings
 from llmgw.core.operation import Endpoint, Operation
 from llmgw.dialects.endpoints import (
+    CHAT_COMPLETIONS,
     GENERATE,
+    MISTRAL_RAW_PREDICT,
+    MISTRAL_STREAM_RAW_PREDICT,
     RAW_PREDICT,
     STREAM_GENERATE,
     STREAM_RAW_PREDICT,
@@ -22,13 +27,24 @@ from llmgw.dialects.endpoints import (
 from llmgw.ports.provider import Signer
 from llmgw.ports.transport import Transport
 from llmgw.providers.base import origin, request_head
-from llmgw.providers.google_tokens import by_credentials, by_metadata
+from llmgw.providers.google_tokens import by_credentials, by_default, by_metadata
 from llmgw.providers.token_keeper import TokenKeeper
 
-_SERVED = {
-    "anthropic": frozenset({RAW_PREDICT, STREAM_RAW_PREDICT}),
-    "google": frozenset({GENERATE, STREAM_GENERATE, VERTEX_PREDICT}),
+_GOOGLE = frozenset({GENERATE, STREAM_GENERATE, VERTEX_PREDICT})
+_ANTHROPIC = frozenset({RAW_PREDICT, STREAM_RAW_PREDICT})
+_MISTRAL = frozenset({MISTRAL_RAW_PREDICT, MISTRAL_STREAM_RAW_PREDICT})
+_OPENAI = frozenset({CHAT_COMPLETIONS})
+_NOTHING: frozenset[Endpoint] = frozenset()
+_WHOLE = (GENERATE, RAW_PREDICT, MISTRAL_RAW_PREDICT, CHAT_COMPLETIONS)
+_STREAMED = (STREAM_GENERATE, STREAM_RAW_PREDICT, MISTRAL_STREAM_RAW_PREDICT, CHAT_COMPLETIONS)
+_OWN = {
+    (Operation.CHAT, False): _WHOLE,
+    (Operation.CHAT, True): _STREAMED,
+    (Operation.EMBEDDINGS, False): (VERTEX_PREDICT,),
+    (Operation.EMBEDDINGS, True): (VERTEX_PREDICT,),
 }
+_MISTRALS = ("mistral", "ministral", "magistral", "codestral")
+_SERVED = {"google": _GOOGLE, "anthropic": _ANTHROPIC, "mistralai": _MISTRAL}
 
 
 class Vertex:
@@ -49,31 +65,52 @@ class Vertex:
         if settings.access_token is not None:
             self._fields = (("authorization", f"Bearer {settings.access_token.get_secret_value()}"),)
         elif settings.credentials is not None:
-            self.signer = TokenKeeper(by_credentials(settings.credentials.get_secret_value(), settings))
+            found = by_credentials(settings.credentials.get_secret_value(), settings)
+            self.signer = TokenKeeper(found, provider=name)
         else:
-            self.signer = TokenKeeper(by_metadata())
+            found = by_metadata() if settings.metadata_server else by_default(name, settings)
+            self.signer = TokenKeeper(found, provider=name)
 
     def head(self, endpoint: Endpoint, model: str, content_type: bytes) -> bytes | None:
-        publisher = _publisher(model)
-        if endpoint not in _SERVED[publisher]:
+        served, place = _place(model)
+        if endpoint not in served:
             return None
-        # Where every name is passed on, the model is the caller's word: it must not leave its place.
-        suffix = f"/publishers/{publisher}/models/{quote(model, safe='@')}{endpoint.suffix}"
+        suffix = f"{place}{endpoint.suffix}"
         return request_head(self._url, replace(endpoint, suffix=suffix), content_type, self._fields)
 
     def own_endpoint(self, operation: Operation, model: str, streamed: bool) -> Endpoint | None:
-        if _publisher(model) == "anthropic":
-            if operation is not Operation.CHAT:
-                return None
-            return STREAM_RAW_PREDICT if streamed else RAW_PREDICT
-        if operation is Operation.CHAT:
-            return STREAM_GENERATE if streamed else GENERATE
-        return VERTEX_PREDICT if operation is Operation.EMBEDDINGS else None
+        served, _ = _place(model)
+        return next((each for each in _OWN.get((operation, streamed), ()) if each in served), None)
 
     def stream_usage(self, endpoint: Endpoint) -> bool:
-        """Never: usage comes unasked."""
-        return False
+        """Where OpenAI's chat completions are spoken. Elsewhere usage comes unasked."""
+        return endpoint.stream_usage
 
 
-def _publisher(model: str) -> str:
-    return "anthropic" if model.startswith("claude") else "google"
+def _place(model: str) -> tuple[frozenset[Endpoint], str]:
+    """What a model is served by, and the path to it.
+
+    Where every name is passed on, the model is the caller's word: it must not leave its place.
+    """
+    first, _, rest = model.partition("/")
+    if first == "endpoints":
+        name = rest.removesuffix(CHAT_COMPLETIONS.suffix)
+        return _GOOGLE if name == rest else _OPENAI, f"/endpoints/{quote(name, safe='')}"
+    if not rest:
+        publisher = "google"
+        if model.startswith("claude"):
+            publisher = "anthropic"
+        elif model.startswith(_MISTRALS):
+            publisher = "mistralai"
+        return _published(publisher, model)
+    if first == "publishers":
+        publisher, _, rest = rest.partition("/models/")
+        # The body names Mistral's model too, and there it has its bare name.
+        return _published(publisher, rest) if publisher in ("google", "anthropic") else (_NOTHING, "")
+    if first in ("google", "anthropic"):
+        return _published(first, rest)
+    return _OPENAI, "/endpoints/openapi"
+
+
+def _published(publisher: str, model: str) -> tuple[frozenset[Endpoint], str]:
+    return _SERVED[publisher], f"/publishers/{publisher}/models/{quote(model, safe='@')}"

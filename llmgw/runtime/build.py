@@ -22,10 +22,11 @@ from llmgw.engine.generation import Generation
 from llmgw.engine.health import Healths
 from llmgw.engine.road import Road
 from llmgw.policies.authenticate import Authenticate
+from llmgw.policies.certificate import AuthenticateCertificate
 from llmgw.policies.hosts import Hosts
+from llmgw.policies.idempotency import Names
 from llmgw.policies.upstream_state import KnownResponses
 from llmgw.ports.alerts import Alerter
-from llmgw.ports.auth import Authenticator
 from llmgw.ports.counters import CounterStore, SharedCounters
 from llmgw.ports.policy import Policy
 from llmgw.ports.provider import Provider
@@ -34,8 +35,17 @@ from llmgw.ports.targets import TargetStates
 from llmgw.ports.telemetry import Meter, RequestLog
 from llmgw.ports.transport import Transport
 from llmgw.providers import CLASSES
+from llmgw.runtime.authenticators import (
+    Issuers,
+    build_authenticators,
+    build_certificates,
+    certificate_field,
+)
+from llmgw.runtime.caching import CacheRoom, Caching, room_of_one
 from llmgw.runtime.limits import Limits
+from llmgw.runtime.once import Once
 from llmgw.runtime.plans import Plans
+from llmgw.stores.idempotency_memory import MemoryIdempotency
 from llmgw.stores.journal import FileJournal
 from llmgw.tokens.prices import PriceTable, UnitPrices
 from llmgw.transport.http import HttpTransport
@@ -50,6 +60,7 @@ class Resources:
 
     keys: what authenticates API keys; `runtime.keyring` fills it.
     providers: those of earlier generations, with what some of them hold, such as tokens.
+    cache: where answers are kept. names: what idempotency keys were taken.
     """
 
     journal: FileJournal
@@ -62,9 +73,14 @@ class Resources:
     healths: Healths
     shared: SharedCounters | None = None
     providers: Made = field(default_factory=dict)
+    issuers: Issuers = field(default_factory=Issuers)
+    cache: CacheRoom = field(default_factory=room_of_one)
+    names: Names = field(default_factory=lambda: Names(MemoryIdempotency()))
 
     async def close(self) -> None:
         await self.transport.close()
+        await self.names.close()
+        self.cache.close()
         await self.journal.close()
 
 
@@ -100,7 +116,7 @@ def build_road(document: Document, resources: Resources, meter: Meter, log: Requ
 
 
 def build_generation(document: Document, resources: Resources) -> Generation:
-    """Compile `document`, whose secrets are resolved."""
+    """Compile `document`, whose secrets are resolved. Raises ConfigError."""
     providers = Providers(document, resources.providers, resources.healths.renewed)
     limits = Limits(document, resources.counters, resources.clock, resources.alerter, resources.shared)
     unproved = limits.unproved()
@@ -112,13 +128,19 @@ def build_generation(document: Document, resources: Resources) -> Generation:
         limits,
         PriceTables(document),
         resources.healths,
+        Caching(document, resources.cache.prepare(document)),
+        Once(document, resources.names),
     )
-    authenticators: tuple[Authenticator, ...] = (resources.keys,) if document.auth.api_key.enabled else ()
-    anonymous = document.auth.anonymous
+    authenticators = build_authenticators(
+        document, resources.keys, resources.issuers, cast("Transport", resources.transport)
+    )
+    providers.begin()
+    anonymous = Principal(document.auth.anonymous.tenant) if document.auth.anonymous is not None else None
+    certificates = build_certificates(document)
     front: list[Policy] = [
-        Authenticate(
-            authenticators, unproved.admit, Principal(anonymous.tenant) if anonymous is not None else None
-        )
+        Authenticate(authenticators, unproved.admit, anonymous)
+        if certificates is None
+        else AuthenticateCertificate(certificates, authenticators, unproved.admit, anonymous)
     ]
     hosts = {host: name for name, tenant in document.tenants.items() for host in tenant.hosts}
     if hosts:
@@ -133,6 +155,7 @@ def build_generation(document: Document, resources: Resources) -> Generation:
         limits.rate_limit(None, None, None),
         plans.prefixes,
         plans.facts,
+        certificate_field(document),
     )
 
 
@@ -170,6 +193,16 @@ class Providers:
             self._made[owner, name] = made
             self._kept[owner, name] = (settings, made)
         return made
+
+    def begin(self) -> None:
+        """Let shared providers get what they sign requests with, so that no request waits for it."""
+        for name in self._document.providers:
+            tenants = self._document.tenants.items()
+            tenant = next((tenant for tenant, own in tenants if name not in own.providers), None)
+            if tenant is not None:
+                begin = getattr(self.provider(tenant, name).signer, "begin", None)
+                if begin is not None:
+                    begin()
 
 
 def _make(name: str, settings: Any) -> Provider:  # Any: one of the kinds' models

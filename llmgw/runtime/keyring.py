@@ -1,8 +1,10 @@
 """Keeps the keys this process knows in step with the key store.
 
 Commands change the store; this asks for its sequence number a few times a second and loads the
-keys when it has moved. While the store does not answer, the keys last seen stay in force for a
-grace, and an unknown key is neither good nor bad: only a store that answers makes it bad.
+keys when it has moved. Where notices of changes are heard it asks at once for each, and else once
+a second, because a notice can be lost. While the store does not answer, the keys last seen stay
+in force for a grace, and an unknown key is neither good nor bad: only a store that answers makes
+it bad.
 """
 
 from __future__ import annotations
@@ -12,9 +14,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from llmgw.auth.api_key import ApiKeys
-from llmgw.ports.stores import KeptKeys, KeyEntry, KeyStore, NoKeptKeys
+from llmgw.ports.stores import KeptKeys, KeyEntry, KeyNotices, KeyStore, NoKeptKeys, NoKeyNotices
 
 POLL_S = 0.3
+LISTENING_POLL_S = 1.0
+_BETWEEN_S = 0.05
+"""At the least between two looks, however many keys are made."""
 AWAY_AFTER_S = 2.0
 """Without an answer for so long, the store may know keys that this process does not."""
 
@@ -25,6 +30,7 @@ class Keyring:
     trouble: told of the first failure in a row, and with None when the store answers again.
     stale_grace: seconds that issued keys stay in force without an answer of the store.
     kept: where a process that starts while the store is away finds the keys that others saw.
+    notices: hears of changes.
     """
 
     def __init__(
@@ -35,6 +41,7 @@ class Keyring:
         trouble: Callable[[Exception | None], None],
         stale_grace: float = 300.0,
         kept: KeptKeys | None = None,
+        notices: KeyNotices | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._keys = keys
@@ -43,6 +50,7 @@ class Keyring:
         self._trouble = trouble
         self._now = now
         self._kept: KeptKeys = kept or NoKeptKeys()
+        self._notices: KeyNotices = notices or NoKeyNotices()
         self._issued: list[KeyEntry] = []
         self._seq: int | None = None
         self._answered_at = now()
@@ -58,7 +66,7 @@ class Keyring:
         else:
             self._kept.confirm()
         self._answered_at = self._now()
-        self._keys.current_until = self._answered_at + AWAY_AFTER_S
+        self._keys.current_until = self._answered_at + AWAY_AFTER_S + self._poll_s - POLL_S
 
     def declare(self, declared: Sequence[KeyEntry]) -> None:
         """Know the keys of another configuration instead. Proved keys stay proved when nothing changed."""
@@ -80,9 +88,25 @@ class Keyring:
 
     async def watch(self) -> None:
         """Refresh for ever."""
-        while True:
-            await asyncio.sleep(POLL_S)
-            await self._try()
+        told = asyncio.Event()
+        listening = asyncio.ensure_future(self._notices.listen(told.set))
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout(self._poll_s):
+                        await told.wait()
+                        await asyncio.sleep(_BETWEEN_S)
+                except TimeoutError:
+                    # Nothing was heard.
+                    pass
+                told.clear()
+                await self._try()
+        finally:
+            listening.cancel()
+
+    @property
+    def _poll_s(self) -> float:
+        return LISTENING_POLL_S if self._notices.listening else POLL_S
 
     async def _try(self) -> None:
         try:

@@ -34,14 +34,19 @@ from llmgw.engine.plan import Fallback, Lane, Mirror, Plan, RetryRules, lane
 from llmgw.engine.sticky import by_conversation, by_header, by_user
 from llmgw.policies.access import Access, allows
 from llmgw.policies.capabilities import Capabilities
+from llmgw.policies.idempotency import KEY, Idempotency, Names
 from llmgw.policies.rate_limit import RateLimit
 from llmgw.policies.shared_limits import together
 from llmgw.policies.upstream_state import KnownResponses, UpstreamState
 from llmgw.ports.policy import Policy
 from llmgw.ports.provider import Provider
 from llmgw.ports.transport import Origin, Timeouts, Transport
+from llmgw.runtime.caching import Caching
 from llmgw.runtime.limits import Limits
+from llmgw.runtime.once import Once, Refusal
+from llmgw.runtime.redacting import Redacting
 from llmgw.runtime.routes import build_routes
+from llmgw.stores.idempotency_memory import MemoryIdempotency
 from llmgw.stores.targets import MemoryTarget
 from llmgw.tokens.facts import facts_of
 from llmgw.tokens.prices import PriceTable, UnitPrices
@@ -61,6 +66,8 @@ class Plans:
     limits: what requests are counted by.
     prices: a tenant's price table.
     healths: what is known of targets from earlier generations too.
+    once: what idempotency keys mean; None: nothing.
+    caching: whose answers are kept; None keeps none.
     """
 
     def __init__(
@@ -72,8 +79,13 @@ class Plans:
         limits: Limits,
         prices: Callable[[str], PriceTable],
         healths: Healths,
+        caching: Caching | None = None,
+        once: Once | None = None,
     ) -> None:
         self._document = document
+        self._once = once or Once(document, Names(MemoryIdempotency()))
+        self._caching = caching or Caching(document, None)
+        self._redacting = Redacting(document)
         self._provider = provider
         self._transport = transport
         self._access = Access()
@@ -92,13 +104,18 @@ class Plans:
         model = ex.model
         assert principal is not None
         assert model is not None
-        if self._routes is not None:
-            name = self._routes.first(asked_of(ex))
-            if name is not None:
-                return self._by_route(ex, principal.tenant, model, self._route_settings[name])
-            if ex.fields.get(PREFIX):
-                raise NotFound("there is nothing at this path")
-        return self._plans.get((principal.tenant, model)) or self._compiled(principal.tenant, model)
+        try:
+            if self._routes is not None:
+                name = self._routes.first(asked_of(ex))
+                if name is not None:
+                    return self._by_route(ex, principal.tenant, model, self._route_settings[name])
+                if ex.fields.get(PREFIX):
+                    raise NotFound("there is nothing at this path")
+            return self._plans.get((principal.tenant, model)) or self._compiled(principal.tenant, model)
+        except ModelNotFound as error:
+            if KEY not in ex.fields:
+                raise
+            return self._answered_before(principal.tenant, model, error)
 
     @property
     def prefixes(self) -> tuple[bytes, ...]:
@@ -123,6 +140,13 @@ class Plans:
         settings = tenant.models.get(model) or self._document.models.get(model)
         target = self._compiled(principal.tenant, model).lanes[0].target
         return facts_of(target, settings.facts.said) if settings is not None else facts_of(target)
+
+    def _answered_before(self, tenant: str, model: str, error: ModelNotFound) -> Plan:
+        """For a model that is gone: what was answered while it was there is given again, else `error`."""
+        limit = self._limits.rate_limit(None, None, None)
+        plan = Plan(model, (self._access, limit), (), Timeouts())
+        plan = self._once.onto(plan, tenant)
+        return replace(plan, policies=(*plan.policies, Refusal(error)))
 
     def _by_route(self, ex: Exchange, tenant: str, model: str, route: RouteSettings) -> Plan:
         """The plan of a request that takes a route; its model is what answers from then on."""
@@ -153,9 +177,15 @@ class Plans:
         owner = tenant_name if tenant is not None and model in tenant.models else None
         limit = self._limits.rate_limit(model, owner, route.name)
         said = route.timeouts
-        return replace(
+        along = replace(
             plan,
-            policies=together([limit if isinstance(one, RateLimit) else one for one in plan.policies]),
+            policies=together(
+                [
+                    limit if isinstance(one, RateLimit) else one
+                    for one in plan.policies
+                    if not isinstance(one, Idempotency)
+                ]
+            ),
             timeouts=Timeouts(
                 said.connect or plan.timeouts.connect_s,
                 said.first_byte or plan.timeouts.first_byte_s,
@@ -164,6 +194,8 @@ class Plans:
             ),
             route=route.name,
         )
+        along = self._redacting.onto(self._once.onto(along, tenant_name), tenant_name)
+        return self._caching.onto(along, tenant_name)
 
     def _aimed(
         self, tenant: TenantSettings, model: str, route: RouteSettings, targets: tuple[TargetSettings, ...]
@@ -182,7 +214,8 @@ class Plans:
         """The plan, kept from then on."""
         plan = self._plans.get((tenant, model))
         if plan is None:
-            plan = self._compile(tenant, model)
+            plan = self._redacting.onto(self._once.onto(self._compile(tenant, model), tenant), tenant)
+            plan = self._caching.onto(plan, tenant)
             if len(self._plans) >= _KEPT:
                 self._plans.clear()
             self._plans[tenant, model] = plan
@@ -329,7 +362,7 @@ class Plans:
         return lane(
             Target(provider.name, provider.kind, provider.vendor, target.model, _base_url(provider.origin)),
             provider,
-            provider.transport or self._transport,
+            _transport(provider, self._transport),
             model=model,
             generation=self._document.generation,
             owned=owned,
@@ -338,6 +371,12 @@ class Plans:
             else Health(None, MemoryTarget(), self._healths.account(owner, provider.name)),
             weight=target.weight,
         )
+
+
+def _transport(provider: Provider, shared: Transport) -> Transport:
+    """How a provider is reached. Few have a way of their own, fewer one that leads over the shared client."""
+    over: Callable[[Transport], Transport] | None = getattr(provider, "over", None)
+    return over(shared) if over is not None else provider.transport or shared
 
 
 def _breaker_rules(settings: BreakerSettings | None) -> BreakerRules | None:

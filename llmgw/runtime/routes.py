@@ -10,6 +10,10 @@ from llmgw.engine.match import (
     Condition,
     Route,
     Routes,
+    claim_begins,
+    claim_equals,
+    claim_fits,
+    claim_present,
     header_begins,
     header_equals,
     header_fits,
@@ -45,6 +49,8 @@ def _conditions(match: MatchSettings) -> Iterator[Condition]:
         yield user_is(match.user)
     for label, value in match.key_labels.items():
         yield label_is(label, value)
+    for name, claim in match.claim.items():
+        yield _claim(name, claim)
     for name, header in match.headers.items():
         yield _header(name, header)
 
@@ -57,3 +63,13 @@ def _header(name: str, match: HeaderMatch) -> Condition:
     if match.regex is not None:
         return header_fits(name, match.regex)
     return header_present(name, match.present is True)
+
+
+def _claim(name: str, match: HeaderMatch) -> Condition:
+    if match.equals is not None:
+        return claim_equals(name, match.equals)
+    if match.prefix is not None:
+        return claim_begins(name, match.prefix)
+    if match.regex is not None:
+        return claim_fits(name, match.regex)
+    return claim_present(name, match.present is True)

@@ -1,14 +1,16 @@
-"""How targets stand, for people: rows, and one event at each change."""
+"""How targets stand, for people: rows, one event at each change, and an alert for a refused credential."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from llmgw.engine.breaker import CLOSED, HALF_OPEN, OPEN, state_of
 from llmgw.ports.targets import TargetStates
 from llmgw.telemetry.events import Events
+from llmgw.telemetry.webhook import PAUSES_S, Webhook, chat_text
 
 STATE_VALUES = {CLOSED: 0.0, HALF_OPEN: 1.0, OPEN: 2.0}
 """Of the gauge `llmgw_target_state`."""
@@ -48,19 +50,37 @@ def standings(states: TargetStates, now: float) -> list[Standing]:
 
 
 class TargetWatch:
-    """Tells of each change once, from outside the road."""
+    """Tells of each change once, from outside the road.
 
-    def __init__(self, states: TargetStates, events: Events, now: Callable[[], float]) -> None:
+    webhook: where to, as long as it says so, besides the log, of what a person must mend.
+    """
+
+    def __init__(
+        self,
+        states: TargetStates,
+        events: Events,
+        now: Callable[[], float],
+        webhook: Callable[[], str | None] = lambda: None,
+    ) -> None:
         self._states = states
         self._events = events
         self._now = now
+        self._where = webhook
+        self._webhook = Webhook(None)
+        self._deliveries: set[asyncio.Task[None]] = set()
         self._before: dict[tuple[str | None, str, str | None], Standing] = {}
 
     async def watch(self) -> None:
         """For ever."""
-        while True:
-            await asyncio.sleep(_LOOK_S)
-            self.look()
+        try:
+            while True:
+                await asyncio.sleep(_LOOK_S)
+                self.look()
+        finally:
+            for delivery in self._deliveries:
+                delivery.cancel()
+            await asyncio.gather(*self._deliveries, return_exceptions=True)
+            await self._webhook.close()
 
     def look(self) -> None:
         """Compare with the last look."""
@@ -73,6 +93,7 @@ class TargetWatch:
             if one.model is None:
                 if one.spared_for_s and not spared:
                     self._tell("error", "credential_refused", one)
+                    self._alert(one)
             elif one.state == CLOSED != was:
                 self._tell("info", "target_recovered", one)
             elif one.state != CLOSED and was == CLOSED:
@@ -81,3 +102,39 @@ class TargetWatch:
     def _tell(self, level: str, event: str, one: Standing) -> None:
         fields = {name: value for name, value in asdict(one).items() if value is not None}
         self._events.log_event(level, event, **fields)
+
+    def _alert(self, one: Standing) -> None:
+        self._webhook.url = self._where()
+        if self._webhook.url is not None:
+            delivery = asyncio.ensure_future(self._deliver(one))
+            self._deliveries.add(delivery)
+            delivery.add_done_callback(self._deliveries.discard)
+
+    async def _deliver(self, one: Standing) -> None:
+        trouble = await self._webhook.deliver(render_refusal(one))
+        if trouble is not None:
+            self._events.log_event(
+                "error",
+                "alert_webhook_failed",
+                webhook=self._webhook.origin,
+                error=trouble,
+                tries=1 + len(PAUSES_S),
+                provider=one.provider,
+            )
+
+
+def render_refusal(one: Standing) -> bytes:
+    """The JSON that the webhook gets when an account's credential is refused."""
+    whose = one.provider if one.tenant is None else f"{one.provider} of tenant {one.tenant}"
+    text = (
+        f"The credential of provider {whose} is refused. "
+        f"Nothing is sent there for {one.spared_for_s:.0f} s; put a valid one into the configuration."
+    )
+    fields = {
+        "event": "credential_refused",
+        "text": chat_text(text),
+        "tenant": one.tenant,
+        "provider": one.provider,
+        "spared_for_s": one.spared_for_s,
+    }
+    return json.dumps(fields).encode("ascii")

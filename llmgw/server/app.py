@@ -24,6 +24,7 @@ from llmgw.dialects.endpoints import (
     ENDPOINTS,
     GENERATE,
     OPENAI,
+    STREAM_ARRAY,
     STREAM_GENERATE,
 )
 from llmgw.server.asgi import serve
@@ -37,6 +38,8 @@ _GEMINI_METHODS = {
     "embedContent": EMBED_CONTENT,
     "batchEmbedContents": BATCH_EMBED_CONTENTS,
 }
+_GEMINI_STREAMS = {"sse": STREAM_GENERATE, "json": STREAM_ARRAY}
+"""By `alt`."""
 
 
 def build_app(gateway: Gateway) -> Starlette:
@@ -104,10 +107,13 @@ class GeminiPath:
         if endpoint is None or not model or scope["method"] != "POST":
             await self._rest.nowhere(scope, receive, send)
             return
-        if endpoint is STREAM_GENERATE and request.query_params.get("alt") != "sse":
-            error = UnsupportedOperation("streams are given as events only; ask with ?alt=sse", param="alt")
-            await self._rest.answer_error(request, error)(scope, receive, send)
-            return
+        if endpoint is STREAM_GENERATE:
+            form = request.query_params.get("alt") or request.query_params.get("$alt") or "json"
+            if form not in _GEMINI_STREAMS:
+                error = UnsupportedOperation(f"'alt' is sse or json, not '{form}'", param="alt")
+                await self._rest.answer_error(request, error)(scope, receive, send)
+                return
+            endpoint = _GEMINI_STREAMS[form]
         more = {**path_fields(scope), **key_of_query(request)}
         await serve(self._gateway, endpoint, scope, receive, send, model=model, more_fields=more)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 from llmgw.core.errors import ClientGone, GatewayError
 from llmgw.core.operation import Endpoint
@@ -25,7 +26,12 @@ _NO_FIELDS: Mapping[bytes, bytes] = {}
 
 
 class AsgiClient:
-    """ports.client.Client over ASGI messages. model: as the path names it, None where it is in the body."""
+    """ports.client.Client over ASGI messages.
+
+    model: as the path names it, None where it is in the body.
+    unread: the client waits to be asked for its body, and was not yet.
+    last: the connection is not kept.
+    """
 
     def __init__(
         self,
@@ -42,6 +48,8 @@ class AsgiClient:
         self.started_at = started_at
         self.body = b""
         self.closed = False
+        self.unread = False
+        self.last = False
         self.gone: Callable[[], None] | None = None
         self._flow: Flow | None = None
         self._messages: deque[Message] = deque()
@@ -53,14 +61,14 @@ class AsgiClient:
     def send(self, status: int, head: bytes, body: bytes) -> None:
         if self.closed:
             return
-        headers = [*pairs_of(head), (b"content-length", b"%d" % len(body))]
+        headers = [*self._headers(head), (b"content-length", b"%d" % len(body))]
         self._queue({"type": "http.response.start", "status": status, "headers": headers})
         self._queue({"type": "http.response.body", "body": body})
         self.closed = True
 
     def start(self, status: int, head: bytes) -> None:
         if not self.closed:
-            self._queue({"type": "http.response.start", "status": status, "headers": pairs_of(head)})
+            self._queue({"type": "http.response.start", "status": status, "headers": self._headers(head)})
 
     def write(self, data: bytes) -> None:
         if not self.closed:
@@ -112,6 +120,10 @@ class AsgiClient:
             self._more.clear()
             await self._more.wait()
 
+    def _headers(self, head: bytes) -> list[tuple[bytes, bytes]]:
+        # Whether a body follows that was not asked for is the client's to say, so nothing can follow.
+        return [*pairs_of(head), (b"connection", b"close")] if self.unread or self.last else pairs_of(head)
+
     def _queue(self, message: Message) -> None:
         self._messages.append(message)
         self._waiting_bytes += len(message.get("body", b""))
@@ -137,22 +149,44 @@ async def serve(
     peer = scope["client"][0] if scope.get("client") else None
     client = AsgiClient(endpoint, fields, peer, gateway.road.loop.time(), model)
     pump = asyncio.ensure_future(client.pump(send))
+    client.last = gateway.draining or gateway.crowded
+    tasks: list[asyncio.Future[Any]] = []
+
+    async def read() -> bytes:
+        body = await read_body(receive, fields.get(b"content-length", b""), gateway.limits, large)
+        tasks.append(asyncio.ensure_future(_watch(receive, client)))
+        return body
+
+    async def read_when_asked() -> bytes:
+        """A task's own, because the road is none and can have no timeouts."""
+        reading = asyncio.ensure_future(read())
+        tasks.append(reading)
+        try:
+            body = await reading
+        except ClientGone:
+            client.gone = None
+            client.lost()
+            raise
+        client.unread = False
+        return body
+
     with LargeBody(gateway.bodies) as large:
         try:
-            client.body = await read_body(receive, fields.get(b"content-length", b""), gateway.limits, large)
+            if fields.get(b"expect", b"").lower() == b"100-continue":
+                client.unread = True
+                gateway.begin(client, read_when_asked)
+            else:
+                client.body = await read()
+                gateway.begin(client)
+            await pump
         except ClientGone:
             pump.cancel()
-            return
         except GatewayError as error:
             gateway.refuse(client, error)
             await pump
-            return
-        gateway.begin(client)
-        watch = asyncio.ensure_future(_watch(receive, client))
-        try:
-            await pump
         finally:
-            watch.cancel()
+            for task in tasks:
+                task.cancel()
 
 
 async def _watch(receive: Receive, client: AsgiClient) -> None:

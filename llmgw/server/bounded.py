@@ -25,6 +25,7 @@ from llmgw.core.errors import (
     RequestTimeout,
     UriTooLong,
 )
+from llmgw.ports.auth import CERTIFICATE, PROXY_CERTIFICATE
 from llmgw.server.direct import DirectClient
 from llmgw.server.front_door import PACE_BYTES, PACE_S, Door, holder_of, is_trusted
 
@@ -77,6 +78,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._holder: str | None = None
         self._admitted = False
         self._trusted = False
+        self._certificate: tuple[bytes, bytes] | None = None
         self._host: bytes | None = _NO_HOST
         self._replay: bytes | None = None
         # The cycle whose body is being read, what came for it and how much of that was body.
@@ -94,6 +96,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self.peer = peer = self.client[0] if self.client else None
         self.idle_since = self.loop.time()
         self._trusted = is_trusted(peer, self.door.limits.trusted)
+        tls = transport.get_extra_info("ssl_object")
+        shown = None if tls is None else tls.getpeercert(True)
+        if shown:
+            self._certificate = PROXY_CERTIFICATE if self._trusted else CERTIFICATE, shown
         if self._trusted:
             return
         self._holder = None if peer is None else holder_of(peer)

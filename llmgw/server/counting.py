@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmgw.config.document import Document
@@ -16,11 +17,14 @@ from llmgw.ports.alerts import Alerter, NullAlerter
 from llmgw.ports.counters import CounterStore, Settlement, SharedCounters
 from llmgw.runtime.balances import charge, ledger_balances
 from llmgw.stores.alerts import SqlAlertStore
+from llmgw.stores.alone_log import SHARE_KEYS
+from llmgw.stores.cache_host import cache_path
 from llmgw.stores.counters import MemoryCounters
-from llmgw.stores.host import HostCounters
+from llmgw.stores.host import Abandoned, Held, HostCounters
 from llmgw.stores.host_file import counter_path
+from llmgw.stores.host_peers import peers_path
 from llmgw.stores.host_targets import targets_path
-from llmgw.stores.ledger import Ledger
+from llmgw.stores.ledger import Ledger, LedgerRow
 from llmgw.telemetry.alerts import Alerts
 from llmgw.telemetry.events import Events
 from llmgw.telemetry.metrics import PrometheusMeter
@@ -52,12 +56,14 @@ class Counting:
     """What a process counts with.
 
     counters: the host's. sharing: what all hosts count with, None without a Redis.
-    index: which of the host's workers this is. alerts: None where no quota has a threshold.
+    index: which of the host's workers this is. path: the file they count in, None for the only one.
+    alerts: None where no quota has a threshold.
     """
 
     clock: Clock
     counters: CounterStore
     index: int = 0
+    path: Path | None = None
     sharing: Sharing | None = None
     alerts: Alerts | None = None
     _store: SqlAlertStore | None = None
@@ -75,7 +81,7 @@ class Counting:
         if self.alerts is not None or not any(rule.alert_at for rule in document.all_quota_rules()):
             return
         self._store = SqlAlertStore(document.storage.database)
-        self.alerts = Alerts(self._store, events, _webhook(document))
+        self.alerts = Alerts(self._store, events, webhook_of(document))
         for name, text in _ALERT_COUNTS.items():
             meter.gauge(f"llmgw_alerts_{name}", text, partial(getattr, self.alerts, name))
         self.alerts.start()
@@ -83,7 +89,7 @@ class Counting:
     def tell(self, document: Document) -> None:
         """Deliver to this generation's webhook from now on."""
         if self.alerts is not None:
-            self.alerts.webhook = _webhook(document)
+            self.alerts.webhook = webhook_of(document)
 
     async def share(
         self, document: Document, events: Events, meter: PrometheusMeter
@@ -109,7 +115,8 @@ class Counting:
             await self._store.close()
 
 
-def _webhook(document: Document) -> str | None:
+def webhook_of(document: Document) -> str | None:
+    """Where alerts go."""
     webhook = document.alerts.webhook
     return webhook.get_secret_value() if webhook is not None else None
 
@@ -139,8 +146,9 @@ async def open_shared(document: Document, places: int, events: Events) -> HostCo
 
 def attach_shared(document: Document, worker: int, of: int) -> Counting:
     """The host's counters in one of its workers. Raises Unavailable."""
-    counters = WorkerCounters.attach(counter_path(document.storage.data_dir, of), worker)
-    return Counting(counters.clock, counters, worker)
+    path = counter_path(document.storage.data_dir, of)
+    counters = WorkerCounters.attach(path, worker)
+    return Counting(counters.clock, counters, worker, path)
 
 
 def forget_shared(document: Document, places: int) -> None:
@@ -149,6 +157,8 @@ def forget_shared(document: Document, places: int) -> None:
     """
     path = counter_path(document.storage.data_dir, places)
     targets_path(path).unlink(missing_ok=True)
+    peers_path(path).unlink(missing_ok=True)
+    cache_path(path).unlink(missing_ok=True)
     path.unlink(missing_ok=True)
 
 
@@ -168,7 +178,7 @@ async def restore(document: Document, counting: Counting) -> None:
 async def seed(document: Document, clock: Clock, counters: CounterStore) -> None:
     """Have balances that a reload adds begin with what the ledger says. Raises Unavailable.
 
-    Requests that are under way meanwhile are in none of the added balances until the next start.
+    Requests that are under way meanwhile are in none of the added balances.
     """
     if not document.all_quota_rules():
         return
@@ -187,19 +197,30 @@ async def seed(document: Document, clock: Clock, counters: CounterStore) -> None
     counters.seed(await loop.run_in_executor(None, read))
 
 
-def release_dead(document: Document, counters: HostCounters, worker: int, pid: int) -> None:
+def release_dead(
+    document: Document, counters: HostCounters, worker: int, pid: int, held: Sequence[Abandoned]
+) -> None:
     """Turn what a dead worker's requests held into what their records say. Blocking."""
     ledger = ledger_of(document)
-    keys: dict[str, list[str]] = {}
-    for one in counters.abandoned(worker):
-        keys.setdefault(one.request_id, []).extend(held.key for held in one.claims)
-    for request_id, held in keys.items():
-        row = ledger.record(request_id)
-        counters.release(worker, request_id, {key: charge(key, row) for key in held})
+    keys: dict[str, list[Held]] = {}
+    for one in held:
+        keys.setdefault(one.request_id, []).extend(one.claims)
+    rows = ledger.records(keys)
+    for request_id, claims in keys.items():
+        row = rows.get(request_id)
+        charges = {claim.key: _used(claim, row) for claim in claims}
+        counters.release(worker, request_id, charges, charges)
     if document.storage.redis is not None:
-        from llmgw.server.sharing import release_worker
+        from llmgw.server.sharing import release_worker, seed_shared
 
         release_worker(document, ledger, worker, pid)
+        # A lease that Redis lost in a failover was charged nothing.
+        seed_shared(document, counters.clock)
+
+
+def _used(held: Held, row: LedgerRow | None) -> int:
+    """What a counter of the host has less. Redis has a lease for all that was taken from a share."""
+    return held.cost if held.key.startswith(SHARE_KEYS) else charge(held.key, row)
 
 
 def seen_by_commands(document: Document, counters: CounterStore, clock: Clock) -> CounterStore:

@@ -11,9 +11,10 @@ sections 3.2 (forms of a target) and 6 (framing).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address
+from itertools import chain, product
 from typing import TYPE_CHECKING, Protocol, Self
 
 from llmgw.core.errors import GatewayError, Unavailable
@@ -62,10 +63,35 @@ _IDENTITY = (
     "x-tenant",
     "x-user",
 )
-IDENTITY_FIELDS = frozenset(
-    name.replace("-", mark).encode() for name in _IDENTITY for mark in ("-", "_", ".")
+IDENTITY_FIELDS = frozenset(name.encode() for name in _IDENTITY)
+"""Who somebody is according to a proxy."""
+CERTIFICATE_FIELDS = frozenset(
+    name
+    for name in IDENTITY_FIELDS
+    if name.startswith((b"client-cert", b"ssl-client", b"x-client-", b"x-forwarded-client-cert", b"x-ssl-"))
 )
-"""Who somebody is according to a proxy, and the spellings that CGI and WSGI read as the same."""
+"""Of those, what it says of a client's certificate."""
+WATCHED_FIELDS = frozenset(
+    "".join(chain.from_iterable(zip(name.split("-"), (*marks, ""), strict=True))).encode()
+    for name in _IDENTITY
+    for marks in product("-_.", repeat=name.count("-"))
+)
+"""Those, and the spellings that CGI and WSGI read as the same, which no proxy writes."""
+PLAIN_CONNECTION = frozenset({b"keep-alive", b"close", b"Keep-Alive", b"Close"})
+"""What `Connection` says in almost every request."""
+_GUARDED = IDENTITY_FIELDS | {
+    b"api-key",
+    b"authorization",
+    b"content-length",
+    b"cookie",
+    b"host",
+    b"idempotency-key",
+    b"proxy-authorization",
+    b"transfer-encoding",
+    b"x-api-key",
+    b"x-goog-api-key",
+}
+"""What a proxy in between must not be made to drop. (CVE-2022-31813, CVE-2024-45410)"""
 
 _HOST = re.compile(
     rb"(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})(?:\.[A-Za-z0-9_-]{1,63}){0,126}\.?|\[([0-9A-Fa-f:.]{2,45})\])"
@@ -115,6 +141,10 @@ class Bodies:
             )
         self.held += size
 
+    def stay(self, size: int) -> None:
+        """What was taken for a connection stays taken when that has ended."""
+        self.held += size
+
     def give(self, size: int) -> None:
         """What was taken is free again."""
         self.held -= size
@@ -144,8 +174,13 @@ class Door(Protocol):
     """What the protocol hands requests to."""
 
     draining: bool
+    crowded: bool
     limits: FrontDoor
     bodies: Bodies
+
+    @property
+    def certificate_field(self) -> bytes | None:
+        """The header in which trusted proxies may tell of certificates."""
 
     def begin(self, client: DirectClient) -> None:
         """A request is whole: its headers in `fields`, its body in `body`."""
@@ -202,6 +237,22 @@ def target_problem(method: bytes, target: bytes, host: bytes | None) -> str | No
         return "the request target must be a path"
     if not is_host(found[1]) or found[1].lower() != (host or b"").lower():
         return "the URL in the request line and the Host header differ"
+    return None
+
+
+def connection_problem(value: bytes) -> str | None:
+    """Why a `Connection` header is refused: it would have a proxy drop a field that decides."""
+    for name in value.split(b","):
+        if name.strip().lower() in _GUARDED:
+            return f"Connection must not name {name.strip().decode('latin-1')}"
+    return None
+
+
+def alias_problem(names: Iterable[bytes]) -> str | None:
+    """Why a header's name is refused: others would read it as one that says who somebody is."""
+    for name in names:
+        if name in WATCHED_FIELDS and name not in IDENTITY_FIELDS:
+            return f"there is no header {name.decode('latin-1')} here, and it reads like one of a proxy"
     return None
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from email.utils import formatdate
+from functools import partial
 from typing import Protocol
 
-from llmgw.core.errors import ClientGone, GatewayError
+from llmgw.core.errors import ClientGone, GatewayError, Unavailable
 from llmgw.core.exchange import Exchange
 from llmgw.core.ids import request_ids
 from llmgw.core.operation import Endpoint, Operation
 from llmgw.core.record import Progress
-from llmgw.dialects.endpoints import OPENAI, STREAM_GENERATE, dialect_of
+from llmgw.dialects.endpoints import OPENAI, STREAM_ARRAY, STREAM_GENERATE, dialect_of
 from llmgw.dialects.failures import error_reply
 from llmgw.engine.generation import Generation
 from llmgw.engine.handle import fail, handle
@@ -22,8 +22,9 @@ from llmgw.engine.road import Road
 from llmgw.engine.settle import blame, tell
 from llmgw.engine.strand import Strand
 from llmgw.ports.client import Client
+from llmgw.ports.peers import Peers
 from llmgw.server.direct import STATUS_LINES
-from llmgw.server.front_door import Bodies, FrontDoor
+from llmgw.server.front_door import LARGE_BODY, Bodies, FrontDoor
 from llmgw.tokens.estimate import estimate_tokens
 
 UNREAD = Endpoint("unread", OPENAI, Operation.CHAT, "")
@@ -46,18 +47,31 @@ class Arrival(Client, Protocol):
 class Passage(Strand):
     """A request going down the road."""
 
-    __slots__ = ("_client", "_gateway")
+    __slots__ = ("_client", "_ex", "_gateway", "_held")
 
     def __init__(self, ex: Exchange, client: Arrival, gateway: Gateway) -> None:
         super().__init__(handle(ex, gateway.generation, client, gateway.road))
+        self._ex = ex
         self._client = client
         self._gateway = gateway
+        self._held = 0
 
     def leave(self) -> None:
         """The client is gone."""
-        self.interrupt(ClientGone("the client left"))
+        recording = self._ex.recording
+        end = partial(self.interrupt, ClientGone("the client left"))
+        if recording is None or not recording.left(self._gateway.road.loop, end):
+            end()
+            return
+        # With its connection went what its body was counted by, but the body stays.
+        size = len(self._ex.body)
+        if size > LARGE_BODY:
+            self._gateway.bodies.stay(size)
+            self._held = size
 
     def ended(self, error: BaseException | None) -> None:
+        if self._held:
+            self._gateway.bodies.give(self._held)
         self._gateway.under_way.discard(self)
         self._client.gone = None
 
@@ -66,7 +80,7 @@ class Gateway:
     """Holds the current generation and every request under way.
 
     generation: swapped by one assignment; a request keeps the one it began in.
-    draining: answers say `connection: close`.
+    draining, crowded: answers say `connection: close`. full: no request begins.
     """
 
     def __init__(
@@ -74,24 +88,39 @@ class Gateway:
         road: Road,
         generation: Generation,
         limits: FrontDoor,
+        peers: Peers,
     ) -> None:
         self.road = road
         self.generation = generation
         self.limits = limits
         self.bodies = Bodies(limits.max_bodies)
-        self._connections: Counter[str] = Counter()
+        self._peers = peers
         self.draining = False
+        self.crowded = False
+        self.full = False
         self.under_way: set[Strand] = set()
         self._next_id = request_ids()
         self._date = b""
         self.tick()
 
-    def begin(self, client: Arrival) -> None:
-        """Answer a request. Returns at its first wait."""
+    @property
+    def certificate_field(self) -> bytes | None:
+        """The header in which trusted proxies may tell of certificates."""
+        return self.generation.certificate_field
+
+    def begin(self, client: Arrival, read_body: Callable[[], Awaitable[bytes]] | None = None) -> None:
+        """Answer a request. Returns at its first wait.
+
+        read_body: where the client waits to be asked for the body, which it is once it is let in.
+        """
+        if self.full:
+            self.refuse(client, Unavailable("memory is short", code="overloaded", retry_after_s=1))
+            return
         ex = self.exchange(client.endpoint, client.fields, client.body, client.peer, client.started_at)
         if client.model is not None:
             ex.model = client.model
-            ex.streamed = client.endpoint is STREAM_GENERATE
+            ex.streamed = client.endpoint in (STREAM_GENERATE, STREAM_ARRAY)
+        ex.read_body = read_body
         passage = Passage(ex, client, self)
         self.under_way.add(passage)
         client.gone = passage.leave
@@ -123,19 +152,14 @@ class Gateway:
 
     def admits(self, peer: str | None) -> bool:
         """Whether one more connection from `peer` is taken. Loopback is exempt."""
-        if peer is None or peer == "::1" or peer.startswith("127."):
+        if peer is None or _is_loopback(peer):
             return True
-        if self._connections[peer] >= self.limits.connections_per_ip:
-            return False
-        self._connections[peer] += 1
-        return True
+        return self._peers.come(peer, self.limits.connections_per_ip)
 
     def gone(self, peer: str | None) -> None:
         """A connection that was admitted has ended."""
-        if peer is not None and peer in self._connections:
-            self._connections[peer] -= 1
-            if self._connections[peer] <= 0:
-                del self._connections[peer]
+        if peer is not None and not _is_loopback(peer):
+            self._peers.go(peer)
 
     def date(self) -> bytes:
         return self._date
@@ -144,7 +168,7 @@ class Gateway:
         """Called each second: the date, and the progress of every stream into the journal."""
         self._date = b"date: " + formatdate(time.time(), usegmt=True).encode() + b"\r\n"
         road = self.road
-        for request_id, tap in list(road.streams.items()):
+        for tap, request_id in list(road.streams.items()):
             if tap.moved():
                 road.journal.progress(
                     Progress(request_id, estimate_tokens(tap.delivered_bytes(), ascii=True))
@@ -170,3 +194,7 @@ class Gateway:
         if caller_id is not None and _CALLER_ID(caller_id):
             ex.client_request_id = caller_id.decode()
         return ex
+
+
+def _is_loopback(peer: str) -> bool:
+    return peer == "::1" or peer.startswith("127.")

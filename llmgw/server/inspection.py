@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -23,6 +23,8 @@ from llmgw.runtime.standing import Caller, declared_callers, differences, limit_
 from llmgw.server.control import Answer
 from llmgw.stores.ledger import Ledger
 from llmgw.tokens.prices import load as load_prices
+
+_T = TypeVar("_T")
 
 
 class Inspection:
@@ -58,13 +60,16 @@ class Inspection:
     async def quotas(self, asked: dict[str, Any]) -> object:
         """Every quota of everybody who is known, with what is held for requests under way."""
         callers = [*declared_callers(self._document), *await self._others()]
-        return quota_rows(self._document, self._clock, self._counters.balance, callers)
+        return await self._asked(
+            lambda: quota_rows(self._document, self._clock, self._counters.balance, callers)
+        )
 
     async def limits(self, asked: dict[str, Any]) -> object:
         """The limits of one caller. tenant, user, key, model: who, and for what."""
         caller = (asked["tenant"], asked.get("user"), asked.get("key"))
-        return limit_rows(
-            self._document, self._counters, self._clock, self._limits, caller, asked.get("model")
+        model = asked.get("model")
+        return await self._asked(
+            lambda: limit_rows(self._document, self._counters, self._clock, self._limits, caller, model)
         )
 
     async def explain(self, asked: dict[str, Any]) -> object:
@@ -73,17 +78,23 @@ class Inspection:
         await asyncio.get_running_loop().run_in_executor(None, load_prices)
         keys = [*declared_keys(self._document), *await self._issued()]
         explainer = Explainer(self._document, self._clock, counters=self._counters, states=self._targets)
-        return explainer.explain(question, keys, time.monotonic())
+        return await self._asked(lambda: explainer.explain(question, keys, time.monotonic()))
 
     async def verify(self, asked: dict[str, Any]) -> object:
         """The balances, and those that are not the sum of their records."""
-        before = self._spent()
+        before = await self._asked(self._spent)
         recorded = await asyncio.get_running_loop().run_in_executor(None, self._recorded)
-        after = self._spent()
+        after = await self._asked(self._spent)
         return {
             "balances": len({*before, *recorded}),
             "differences": differences(before, recorded, after),
         }
+
+    async def _asked(self, work: Callable[[], _T]) -> _T:
+        """What the counters say; off the loop where they are elsewhere and have to be waited for."""
+        if self._document.storage.redis is None:
+            return work()
+        return await asyncio.get_running_loop().run_in_executor(None, work)
 
     def _spent(self) -> dict[str, int]:
         now_s = self._clock.utc_ns() // 1_000_000_000

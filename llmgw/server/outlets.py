@@ -34,6 +34,11 @@ class Outlets:
     close: Callable[[], None]
     dropped: Callable[[], int] = lambda: 0
 
+    def hide(self, kinds: tuple[str, ...]) -> None:
+        """Which kinds of data are not shown in the details of errors from now on."""
+        if isinstance(self.log, JsonLog):
+            self.log.hides = kinds
+
     def tell_from(self, level: str) -> None:
         """Tell of what is at least as important as `level` from now on, libraries included."""
         if level != self.events.level:

@@ -9,12 +9,15 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from llmgw.config.document import Document
+from llmgw.config.problems import ConfigError
 from llmgw.engine.generation import Generation
-from llmgw.ports.stores import KeyEntry
+from llmgw.policies.idempotency import Tell
+from llmgw.ports.peers import Peers
+from llmgw.ports.stores import KeyEntry, KeyNotices, NoKeyNotices
 from llmgw.ports.targets import TargetStates
+from llmgw.runtime.authenticators import import_used
 from llmgw.runtime.build import (
     PriceTables,
     Resources,
@@ -24,13 +27,17 @@ from llmgw.runtime.build import (
     open_resources,
 )
 from llmgw.runtime.keyring import Keyring
+from llmgw.runtime.once import open_names
 from llmgw.server.app import build_app
+from llmgw.server.caching import cache_room, watch_cache
 from llmgw.server.counting import Counting
 from llmgw.server.drain import Departure, drain
 from llmgw.server.front_door import FrontDoor
 from llmgw.server.gateway import Gateway
 from llmgw.server.listeners import Listener, data_listener
+from llmgw.server.memory import Cgroup, MemoryWatch
 from llmgw.server.outlets import Outlets
+from llmgw.server.tls import Revocations, TlsProblem, tls_of
 from llmgw.stores.keys import SqlKeyStore
 from llmgw.stores.known_keys import KnownKeys
 from llmgw.stores.urls import is_postgres
@@ -73,7 +80,9 @@ class DataPlane:
     counting: Counting
     meter: PrometheusMeter
     outlets: Outlets
+    memory: MemoryWatch
     tls: ssl.SSLContext | None
+    revocations: Revocations | None = None
 
     async def open(self) -> None:
         """Accept from now on."""
@@ -83,6 +92,7 @@ class DataPlane:
         """All that serving `document` takes. Changes nothing; raises when it cannot be served."""
         if _has_listed_prices(document):
             await asyncio.get_running_loop().run_in_executor(None, load_prices)
+        await asyncio.get_running_loop().run_in_executor(None, import_used, document)
         self.counting.watch(document, self.outlets.events, self.meter)
         self.resources.alerter = self.counting.alerter
         return Compiled(
@@ -105,7 +115,9 @@ class DataPlane:
         self.gateway.road.prices = compiled.prices
         self.gateway.generation = compiled.generation
         self.counting.tell(document)
+        self.resources.cache.follow(document)
         self.outlets.tell_from(document.logging.level)
+        self.outlets.hide(document.redaction.logs)
 
     async def adopt(self, document: Document) -> None:
         """Serve `document` from now on, or raise and change nothing."""
@@ -115,6 +127,9 @@ class DataPlane:
         """Called each second."""
         self.gateway.tick()
         self.counting.sweep()
+        self.resources.names.sweep()
+        if self.revocations is not None:
+            self.revocations.tick()
 
     async def close(self) -> None:
         """Once nothing is under way but copies for targets on trial."""
@@ -143,6 +158,7 @@ async def prepare_plane(
     document: Document,
     counting: Counting,
     targets: TargetStates,
+    peers: Peers,
     data: socket.socket,
     meter: PrometheusMeter,
     outlets: Outlets,
@@ -150,7 +166,7 @@ async def prepare_plane(
     """The data plane of one process, ready to accept on `data`. Raises StartProblem."""
     loop = asyncio.get_running_loop()
     server = document.server
-    tls = tls_of(server.tls.cert, server.tls.key)
+    tls = open_tls(document)
     priced = loop.run_in_executor(None, load_prices) if _has_listed_prices(document) else None
     counting.watch(document, outlets.events, meter)
     try:
@@ -160,18 +176,30 @@ async def prepare_plane(
     except OSError as error:
         raise StartProblem(f"storage.data_dir {document.storage.data_dir} cannot be used: {error}") from error
     resources.shared = await counting.share(document, outlets.events, meter)
+    resources.cache = cache_room(document, counting, outlets.events)
+    resources.cache.follow(document)
+    watch_cache(resources.cache, meter, counting.index)
+    sharing = counting.sharing
+    link = (lambda: sharing.counters.link) if sharing is not None else None
+    resources.names = open_names(document, counting.clock, link, _tell(outlets.events))
+    resources.issuers.trouble = _issuer_trouble(outlets.events)
     meter.name_models(_named_models(document))
     meter.gauge(
         "llmgw_journal_failed_writes", "Journal writes that failed.", lambda: resources.journal.failed_writes
     )
     meter.gauge("llmgw_log_lines_dropped", "Log lines that nobody took.", outlets.dropped)
+    outlets.hide(document.redaction.logs)
     road = build_road(document, resources, meter, outlets.log)
     for name, text in _MIRROR_COUNTS.items():
         meter.gauge(f"llmgw_mirror_{name}", text, partial(getattr, road.mirrors, name))
     door = server.front_door
+    try:
+        generation = build_generation(document, resources)
+    except ConfigError as error:
+        raise StartProblem(str(error)) from error
     gateway = Gateway(
         road,
-        build_generation(document, resources),
+        generation,
         FrontDoor(
             door.header_timeout,
             door.body_timeout,
@@ -183,8 +211,11 @@ async def prepare_plane(
             connections_per_ip=door.connections_per_ip,
             trusted=server.trusted_proxies,
         ),
+        peers,
     )
     key_store = SqlKeyStore(document.storage.database)
+    notices = _key_notices(document)
+    meter.gauge("llmgw_key_notices", "Changes of keys that Redis told of.", lambda: notices.heard)
     keyring = Keyring(
         resources.keys,
         key_store,
@@ -192,12 +223,17 @@ async def prepare_plane(
         _key_trouble(outlets.events),
         document.auth.stale_grace,
         KnownKeys(document.storage.data_dir) if is_postgres(document.storage.database) else None,
+        notices,
     )
     await keyring.open()
     if priced is not None:
         await priced
+    memory = MemoryWatch(gateway, outlets.events, Cgroup())
     listener = data_listener(data, build_app(gateway), gateway, loop)
-    return DataPlane(gateway, listener, resources, keyring, key_store, counting, meter, outlets, tls)
+    revocations = _revocations(document, tls, outlets.events)
+    return DataPlane(
+        gateway, listener, resources, keyring, key_store, counting, meter, outlets, memory, tls, revocations
+    )
 
 
 async def ticks(listeners: list[Listener], plane: DataPlane | None = None) -> None:
@@ -210,17 +246,26 @@ async def ticks(listeners: list[Listener], plane: DataPlane | None = None) -> No
             listener.check_deadlines(loop.time())
 
 
-def tls_of(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
-    if cert is None or key is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
+def open_tls(document: Document) -> ssl.SSLContext | None:
+    """TLS as `server.tls` says. Raises StartProblem."""
     try:
-        context.load_cert_chain(cert, key)
-    except (OSError, ssl.SSLError) as error:
-        raise StartProblem(f"server.tls: {cert} and {key} cannot be used: {error}") from error
-    return context
+        return tls_of(document.server.tls)
+    except TlsProblem as problem:
+        raise StartProblem(str(problem)) from problem
+
+
+def _revocations(document: Document, tls: ssl.SSLContext | None, events: Events) -> Revocations | None:
+    file = document.server.tls.client_crl
+    if tls is None or file is None:
+        return None
+
+    def tell(why: str | None) -> None:
+        if why is None:
+            events.log_event("info", "client_crl_read_again")
+        else:
+            events.log_event("error", "client_crl", error=why)
+
+    return Revocations(tls, file, tell)
 
 
 def _has_listed_prices(document: Document) -> bool:
@@ -247,6 +292,32 @@ def _named_models(document: Document) -> set[str] | None:
     for tenant in document.tenants.values():
         names.update(tenant.models)
     return names or None
+
+
+def _key_notices(document: Document) -> KeyNotices:
+    """Where changes of keys are heard of."""
+    if document.storage.redis is None:
+        return NoKeyNotices()
+    from llmgw.stores.key_notices import RedisKeyNotices
+
+    return RedisKeyNotices(document.storage.redis.url)
+
+
+def _tell(events: Events) -> Tell:
+    def tell(level: str, event: str, fields: dict[str, object]) -> None:
+        events.log_event(level, event, **fields)
+
+    return tell
+
+
+def _issuer_trouble(events: Events) -> Callable[[str, str | None], None]:
+    def tell(issuer: str, reason: str | None) -> None:
+        if reason is None:
+            events.log_event("info", "issuer_answers_again", issuer=issuer)
+        else:
+            events.log_event("error", "issuer_keys", issuer=issuer, error=reason)
+
+    return tell
 
 
 def _key_trouble(events: Events) -> Callable[[Exception | None], None]:

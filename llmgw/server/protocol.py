@@ -26,8 +26,13 @@ from llmgw.dialects.endpoints import ENDPOINTS
 from llmgw.server.bounded import BoundedProtocol
 from llmgw.server.direct import DirectClient
 from llmgw.server.front_door import (
+    CERTIFICATE_FIELDS,
     IDENTITY_FIELDS,
     LARGE_BODY,
+    PLAIN_CONNECTION,
+    WATCHED_FIELDS,
+    alias_problem,
+    connection_problem,
     framing_problem,
     target_problem,
 )
@@ -113,12 +118,28 @@ class GatewayProtocol(BoundedProtocol):
         if b"upgrade" in fields and self.parser.should_upgrade():
             self._replay = self._without_upgrade(headers, version)
             return
-        if not self._trusted and not IDENTITY_FIELDS.isdisjoint(fields):
-            headers = [pair for pair in headers if pair[0] not in IDENTITY_FIELDS]
-            fields = fields_of(headers)
+        connection = fields.get(b"connection")
+        if connection is not None and connection not in PLAIN_CONNECTION:
+            problem = connection_problem(connection)
+            if problem is not None:
+                self._refuse_head(InvalidRequest(problem))
+                return
+        if not WATCHED_FIELDS.isdisjoint(fields):
+            problem = alias_problem(fields)
+            if problem is not None:
+                self._refuse_head(InvalidRequest(problem))
+                return
+            told = self._untold() if self._trusted else IDENTITY_FIELDS
+            if not told.isdisjoint(fields):
+                headers = [pair for pair in headers if pair[0] not in told]
+                fields = fields_of(headers)
+        certificate = self._certificate
+        if certificate is not None:
+            headers.append(certificate)
+            fields[certificate[0]] = certificate[1]
         expects = b"expect" in fields and fields[b"expect"].lower() == b"100-continue"
         endpoint = _HOT.get(self.url)
-        if endpoint is None or self.parser.get_method() != b"POST":
+        if endpoint is None or expects or self.parser.get_method() != b"POST":
             self._start_elsewhere(headers, host, expects)
             return
         client = DirectClient(
@@ -126,7 +147,9 @@ class GatewayProtocol(BoundedProtocol):
             endpoint,
             fields,
             self.peer,
-            version != "1.0" and not self.door.draining and self.parser.should_keep_alive(),
+            version != "1.0"
+            and not (self.door.draining or self.door.crowded)
+            and self.parser.should_keep_alive(),
             version != "1.0",
             self.door.date,
             self.on_response_complete,
@@ -146,8 +169,11 @@ class GatewayProtocol(BoundedProtocol):
             self._refuse(
                 client, RequestTooLarge(f"the body is larger than {self.door.limits.max_body} bytes")
             )
-        elif expects and client is self._current:
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _untold(self) -> frozenset[bytes]:
+        """What not even a trusted proxy tells of certificates, unless it was asked to."""
+        asked = self.door.certificate_field
+        return CERTIFICATE_FIELDS if asked is None else CERTIFICATE_FIELDS - {asked}
 
     def _queue(self, client: DirectClient) -> None:
         """A pipelined request waits for its turn."""

@@ -263,6 +263,7 @@ class Rest:
             headers={
                 "x-request-id": ex.client_request_id or ex.request_id,
                 "cache-control": "private, no-store",
+                "vary": "authorization",
                 "x-llmgw-config": ex.generation,
             },
         )
@@ -276,6 +277,9 @@ class Rest:
         reply = error_reply(error, dialect, ex.client_request_id or ex.request_id, ex.limit_head)
         response = Response(reply.body, reply.status)
         response.raw_headers = [*pairs_of(reply.head), (b"content-length", b"%d" % len(reply.body))]
+        if b"expect" in ex.fields and not ex.body:
+            # It may or may not send the body that it was not asked for.
+            response.raw_headers.append((b"connection", b"close"))
         return response
 
     def _end(self, ex: Exchange) -> None:

@@ -27,6 +27,7 @@ from llmgw.config.document import Document
 from llmgw.core.errors import Unavailable
 from llmgw.ports.targets import TargetStates
 from llmgw.runtime.reload import Adopt, Reloader
+from llmgw.runtime.retention import usage_kept_s
 from llmgw.runtime.targets import STATE_VALUES, TargetWatch, standings
 from llmgw.server.channel import STACKS
 from llmgw.server.commands import Commands
@@ -35,21 +36,25 @@ from llmgw.server.counting import (
     open_alone,
     open_shared,
     release_dead,
-    seed,
     seen_by_commands,
+    webhook_of,
 )
 from llmgw.server.drain import Departure
 from llmgw.server.listeners import Listener, admin_listener, bind, reserve
 from llmgw.server.ops import OpsState, build_ops_app
 from llmgw.server.outlets import Outlets
-from llmgw.server.plane import StartProblem, prepare_plane, spare_the_collector, ticks, tls_of
+from llmgw.server.plane import StartProblem, open_tls, prepare_plane, spare_the_collector, ticks
+from llmgw.server.recovery import Recovery
 from llmgw.server.rolling import alone_answers, team_answers
+from llmgw.server.seeding import Seeding
 from llmgw.server.supervise import NotReplaced, NoWorker, Supervisor
 from llmgw.stores.drain_process import DrainProcess
 from llmgw.stores.host_file import counter_path
+from llmgw.stores.host_peers import HostPeers, peers_path
 from llmgw.stores.host_targets import HostTargets, targets_path
 from llmgw.stores.journal import journal_bytes
 from llmgw.stores.keys import SqlKeyStore
+from llmgw.stores.peers import MemoryPeers
 from llmgw.stores.schema_version import SchemaState, check_database, create_schema, schema_state
 from llmgw.stores.sqlite import library_warning
 from llmgw.stores.targets import MemoryTargets
@@ -59,7 +64,6 @@ from llmgw.telemetry.metrics import PrometheusMeter, WorkerMeters
 
 _T = TypeVar("_T")
 
-_RECOVER_WITHIN_S = 10.0
 _SETTLE_WITHIN_S = 15.0
 
 
@@ -108,6 +112,7 @@ def prepare_database(document: Document, events: Events) -> None:
 
 async def _serve(document: Document, announce: Callable[[Bound], None], outlets: Outlets) -> None:
     """All in this process."""
+    route_stdlib(outlets.events, level=document.logging.level)
     loop = asyncio.get_running_loop()
     server = document.server
     data_socket = bind("server.listen", server.listen.host, server.listen.port)
@@ -116,18 +121,22 @@ async def _serve(document: Document, announce: Callable[[Bound], None], outlets:
     drainer = _drainer(document, meter, outlets.events)
     counting = await _counting(open_alone(document, outlets.events), document)
     targets = MemoryTargets()
-    plane = await prepare_plane(document, counting, targets, data_socket, meter, outlets)
+    plane = await prepare_plane(document, counting, targets, MemoryPeers(), data_socket, meter, outlets)
     gateway = plane.gateway
     looked_at = seen_by_commands(document, counting.counters, counting.clock)
     commands = Commands(document, looked_at, counting.clock, plane.key_store, targets)
     _show_targets(targets, meter)
+    seeding = Seeding(counting.clock, counting.counters)
 
     async def adopt(changed: Document) -> None:
-        if changed.all_quota_rules() != reloader.document.all_quota_rules():
-            await seed(changed, counting.clock, counting.counters)
+        await seeding.seed(reloader.document, changed)
         await plane.adopt(changed)
 
-    reloader = _reloader(document, outlets.events, meter, adopt, commands.follow)
+    def adopted(document: Document) -> None:
+        commands.follow(document)
+        drainer.keep(usage_kept_s(document))
+
+    reloader = _reloader(document, outlets.events, meter, adopt, adopted)
     control = commands.socket(document, reloader)
     commands.answers.update(
         alone_answers(
@@ -146,19 +155,19 @@ async def _serve(document: Document, announce: Callable[[Bound], None], outlets:
         version=__version__,
     )
     admin = admin_listener(admin_socket, build_ops_app(state), loop)
-    route_stdlib(outlets.events, level=document.logging.level)
     await plane.open()
     await admin.open(loop)
     await control.open()
     spare_the_collector()
     departure = Departure()
+    watch = TargetWatch(targets, outlets.events, loop.time, lambda: webhook_of(reloader.document))
     with departure.on_signals(loop), _reload_on_signal(loop, reloader):
         tasks = [
             asyncio.create_task(reloader.watch()),
             asyncio.create_task(plane.keyring.watch()),
             asyncio.create_task(drainer.watch()),
             asyncio.create_task(ticks([plane.listener, admin], plane)),
-            asyncio.create_task(TargetWatch(targets, outlets.events, loop.time).watch()),
+            asyncio.create_task(watch.watch()),
         ]
         announce(Bound(_name(data_socket.getsockname()), _name(admin_socket.getsockname())))
         outlets.events.log_event("info", "started", version=__version__, generation=document.generation)
@@ -167,6 +176,7 @@ async def _serve(document: Document, announce: Callable[[Bound], None], outlets:
         await plane.drain(document, departure)
         for task in tasks:
             task.cancel()
+        seeding.close()
         await control.close()
         await plane.close()
         await drainer.close()
@@ -177,10 +187,11 @@ async def _serve(document: Document, announce: Callable[[Bound], None], outlets:
 
 async def _supervise(document: Document, announce: Callable[[Bound], None], outlets: Outlets) -> None:
     """Everything but serving, which the workers do."""
+    route_stdlib(outlets.events, level=document.logging.level)
     loop = asyncio.get_running_loop()
     server = document.server
     # Only to refuse at once what no worker could load.
-    tls_of(server.tls.cert, server.tls.key)
+    open_tls(document)
     data_socket = reserve("server.listen", server.listen.host, server.listen.port)
     admin_socket = bind("server.admin_listen", server.admin_listen.host, server.admin_listen.port)
     bound = Bound(_name(data_socket.getsockname()), _name(admin_socket.getsockname()))
@@ -191,28 +202,23 @@ async def _supervise(document: Document, announce: Callable[[Bound], None], outl
     places = server.workers + 1
     counters = await _counting(open_shared(document, places, outlets.events), document)
     key_store = SqlKeyStore(document.storage.database)
-    targets = _host_targets(document, places)
+    targets = _host_tables(document, places)
     _show_targets(targets, meter)
     looked_at = seen_by_commands(document, counters, counters.clock)
     commands = Commands(document, looked_at, counters.clock, key_store, targets)
 
-    async def recovered(index: int, pid: int) -> None:
-        """What a dead worker wrote is in the database by then, unless that takes too long."""
-        if not await drainer.adopted(pid, _RECOVER_WITHIN_S):
-            # What it held goes on counting, which refuses too much rather than too little.
-            outlets.events.log_event("warning", "journal_not_adopted", index=index, pid=pid)
-            return
-        await loop.run_in_executor(None, release_dead, document, counters, index, pid)
-
-    supervisor = Supervisor(document, data_socket, outlets.events, WorkerMeters(meter), recovered)
+    recovery = Recovery(counters, drainer.adopted, partial(release_dead, document, counters), outlets.events)
+    supervisor = Supervisor(document, data_socket, outlets.events, WorkerMeters(meter), recovery.recovered)
 
     def adopted(document: Document) -> None:
         outlets.tell_from(document.logging.level)
         commands.follow(document)
+        drainer.keep(usage_kept_s(document))
+
+    seeding = Seeding(counters.clock, counters)
 
     async def adopt(changed: Document) -> None:
-        if changed.all_quota_rules() != reloader.document.all_quota_rules():
-            await seed(changed, counters.clock, counters)
+        await seeding.seed(reloader.document, changed)
         await supervisor.adopt(changed)
 
     reloader = _reloader(document, outlets.events, meter, adopt, adopted)
@@ -239,10 +245,10 @@ async def _supervise(document: Document, announce: Callable[[Bound], None], outl
         workers=lambda: [worker.generation for worker in supervisor.workers if worker.serves],
     )
     admin = admin_listener(admin_socket, build_ops_app(state), loop)
-    route_stdlib(outlets.events, level=document.logging.level)
     if server.workers > (cpus := _cpus()):
         outlets.events.log_event("warning", "more_workers_than_cpus", workers=server.workers, cpus=cpus)
     failure: NoWorker | None = None
+    watch = TargetWatch(targets, outlets.events, loop.time, lambda: webhook_of(reloader.document))
     with departure.on_signals(loop), _reload_on_signal(loop, reloader):
         loop.add_signal_handler(signal.SIGUSR2, _replace_workers, supervisor, outlets.events)
         supervisor.start()
@@ -250,7 +256,7 @@ async def _supervise(document: Document, announce: Callable[[Bound], None], outl
         tasks = [
             asyncio.create_task(drainer.watch()),
             asyncio.create_task(ticks([admin])),
-            asyncio.create_task(TargetWatch(targets, outlets.events, loop.time).watch()),
+            asyncio.create_task(watch.watch()),
         ]
         await admin.open(loop)
         await control.open()
@@ -272,9 +278,11 @@ async def _supervise(document: Document, announce: Callable[[Bound], None], outl
         await supervisor.stop(departure, server.lame_duck + server.drain_timeout + _SETTLE_WITHIN_S)
         for task in tasks:
             task.cancel()
+        seeding.close()
         await control.close()
         await key_store.close()
         await drainer.close()
+        await recovery.close()
         counters.close()
         forget_shared(document, places)
         await _close_admin(admin)
@@ -292,13 +300,14 @@ async def _counting(opening: Awaitable[_T], document: Document) -> _T:
         raise StartProblem(f"the counters of limits and quotas cannot be made ready: {why}") from error
 
 
-def _host_targets(document: Document, places: int) -> HostTargets:
-    """Of all workers together. Raises StartProblem."""
-    path = targets_path(counter_path(document.storage.data_dir, places))
+def _host_tables(document: Document, places: int) -> HostTargets:
+    """Of all workers together, and the file they count their connections in. Raises StartProblem."""
+    counters = counter_path(document.storage.data_dir, places)
     try:
-        return HostTargets.create(path)
+        HostPeers.create(peers_path(counters), places)
+        return HostTargets.create(targets_path(counters))
     except OSError as error:
-        raise StartProblem(f"the states of targets cannot be kept in {path}: {error}") from error
+        raise StartProblem(f"what workers share cannot be kept beside {counters}: {error}") from error
 
 
 def _show_targets(targets: TargetStates, meter: PrometheusMeter) -> None:
@@ -355,6 +364,7 @@ def _drainer(document: Document, meter: PrometheusMeter, events: Events) -> Drai
     drainer = DrainProcess(
         journals, document.storage.database, document.storage.durability, _drain_trouble(events)
     )
+    drainer.keep(usage_kept_s(document))
     meter.gauge(
         "llmgw_journal_lag_bytes", "Journal not yet in the database.", lambda: journal_bytes(journals)
     )

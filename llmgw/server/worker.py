@@ -44,6 +44,7 @@ from llmgw.server.plane import (
     ticks,
 )
 from llmgw.stores.host_file import counter_path
+from llmgw.stores.host_peers import HostPeers, peers_path
 from llmgw.stores.host_targets import HostTargets, targets_path
 from llmgw.stores.sqlite import DatabaseProblem
 from llmgw.telemetry.events import route_stdlib
@@ -74,12 +75,14 @@ async def _work(place: Place, data: socket.socket, sock: socket.socket, hand: so
     document: Document = pickle.loads(begin.document)  # noqa: S301 - from our own supervisor
     level = document.logging.level
     outlets = outlets_for(level)
+    route_stdlib(outlets.events, level=level)
     meter = PrometheusMeter(version=__version__)
     try:
         counting = attach_shared(document, place.index, place.of)
-        targets = HostTargets(targets_path(counter_path(document.storage.data_dir, place.of)))
-        plane = await prepare_plane(document, counting, targets, data, meter, outlets)
-        route_stdlib(outlets.events, level=level)
+        shared = counter_path(document.storage.data_dir, place.of)
+        targets = HostTargets(targets_path(shared))
+        peers = HostPeers(peers_path(shared), place.index)
+        plane = await prepare_plane(document, counting, targets, peers, data, meter, outlets)
         await plane.open()
     except (StartProblem, DatabaseProblem, Unavailable, OSError) as error:
         channel.send(Failed(str(error)))

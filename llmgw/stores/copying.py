@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Table, func, insert, select, update
 
 from llmgw.core.record import Settled
-from llmgw.stores.days import DAY_NS, Days
+from llmgw.stores.days import Days
+from llmgw.stores.expire import DAY_NS
 from llmgw.stores.postgres import PostgresDatabase
 from llmgw.stores.schema import KEYS_CHANGED_SEQ, alerts_told, keys, meta, usage
 from llmgw.stores.sink_postgres import load

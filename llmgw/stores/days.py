@@ -3,6 +3,8 @@
 Whoever loads records makes the days they need, and some days ahead, so that a new day begins with
 its partition there. A record of a day too far away, or of one that could not be made, goes to
 the partition `usage_other`.
+
+Days that are old enough are dropped whole, with the sums of their hours.
 """
 
 from __future__ import annotations
@@ -14,11 +16,22 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-DAY_NS = 86_400 * 10**9
+from llmgw.stores.expire import AT_ONCE, DAY_NS
+
 AHEAD = 3
 _FARTHEST_BACK = 400
 _LOCK_WAIT = "2s"
 _EXISTS = "SELECT to_regclass($1) IS NOT NULL"
+DROP_LOCK = 0x6C6C6D6777_03
+"""PostgreSQL's advisory lock of whoever drops days: one of the hosts is enough."""
+_OLDEST = """
+    SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+    WHERE inhparent = 'usage'::regclass AND relname ~ '^usage_[0-9]{8}$' AND relname < $1
+    ORDER BY relname LIMIT 1
+"""
+_SOME = "DELETE FROM {0} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {0} WHERE {1} < $1 LIMIT {2}))"
+_SOME_RECORDS = _SOME.format("usage_other", "at_ns", AT_ONCE)
+_SOME_HOURS = _SOME.format("usage_hours", "hour", AT_ONCE)
 
 
 def partition(day: int) -> str:
@@ -63,3 +76,28 @@ class Days:
     def forget(self) -> None:
         """Look again: what was made may have been taken back."""
         self._known.clear()
+
+
+def drop_before(connection: Connection, before_ns: int) -> bool:
+    """Drop the oldest day before a day's first moment; or some of what is left of such days.
+
+    Whether there is more. A day that somebody holds is left for the next time.
+    """
+    if not connection.exec_driver_sql(f"SELECT pg_try_advisory_xact_lock({DROP_LOCK})").scalar():
+        return False
+    day = before_ns // DAY_NS
+    oldest = connection.exec_driver_sql(_OLDEST, (partition(day),)).scalar()
+    if oldest is not None:
+        try:
+            with connection.begin_nested():
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_WAIT}'")
+                connection.exec_driver_sql(f"DROP TABLE {oldest}")
+        except DBAPIError:
+            # A long report reads it.
+            return False
+        return True
+    removed = [
+        connection.exec_driver_sql(_SOME_RECORDS, (before_ns,)).rowcount,
+        connection.exec_driver_sql(_SOME_HOURS, (day * 24,)).rowcount,
+    ]
+    return AT_ONCE in removed

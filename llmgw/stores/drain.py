@@ -25,6 +25,7 @@ from msgspec import DecodeError, Struct
 from msgspec.msgpack import Decoder
 
 from llmgw.core.record import Opened, Progress, Settled
+from llmgw.stores.expire import Expiry
 from llmgw.stores.frames import CHUNK_BYTES, Seal, split
 from llmgw.stores.journal import SUFFIX
 from llmgw.stores.recover import recover as recover_lost
@@ -95,6 +96,7 @@ class Drainer:
     deleting: called with each segment that is about to be removed, after the commit.
     failures: in a row. loaded, lost, errors, damaged: counts. lag_bytes: journal not yet in the database.
     lag_entries: about as many settled requests. last_error: why, while it is failing.
+    expiry: says how long records stay; for ever at first.
     """
 
     def __init__(
@@ -113,6 +115,7 @@ class Drainer:
         self._recover = recover
         self._interval_s = interval_s
         self._deleting = deleting
+        self.expiry = Expiry(self._sink.expire)
         self._lock: int | None = None
         self._readings: dict[str, _Reading] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="llmgw-drain")
@@ -173,6 +176,8 @@ class Drainer:
         """One round; a failure is counted and tried again later. True when all is loaded."""
         try:
             done = self.drain()
+            if done:
+                self.expiry.turn()
         except Exception as error:
             # Whatever it is, the journals are kept and the next round tries again.
             self.errors += 1

@@ -6,8 +6,9 @@ which cost the road a quarter of its speed and its slowest requests 17 ms.
 `python -m llmgw.stores.drain_process DIRECTORY DURABILITY` reads the database's URL from its
 standard input, because everybody can read a command line, and drains until that input ends. That
 is when the gateway closes it, or when the gateway dies: then what is left is loaded, requests
-that were under way become `lost`, and the process ends. Signals meant for the gateway's whole
-group are left to the gateway.
+that were under way become `lost`, and the process ends. Meanwhile a line there says how many
+seconds records are kept, `-` for ever. Signals meant for the gateway's whole group are left to
+the gateway.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from llmgw.core.errors import GatewayError
 from llmgw.stores.drain import INTERVAL_S, Drainer
+from llmgw.stores.expire import Expiry
 from llmgw.stores.journal import SUFFIX
 
 _LAST_ATTEMPTS_S = 10.0
@@ -44,16 +47,33 @@ class DrainProcess:
         self._url = url
         self._trouble = trouble
         self._process: subprocess.Popen[bytes] | None = None
+        self._kept_s: float | None = None
         self.restarts = 0
 
     def start(self) -> None:
         """Start it. Raises OSError."""
+        if self._process is not None and self._process.stdin is not None:
+            # Of one that has died, which did not read all.
+            with suppress(OSError):
+                self._process.stdin.close()
         self._process = subprocess.Popen(  # noqa: S603 - our own module
             self._command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
         )
         assert self._process.stdin is not None
         self._process.stdin.write(f"{self._url}\n".encode())
         self._process.stdin.flush()
+        self.keep(self._kept_s)
+
+    def keep(self, seconds: float | None) -> None:
+        """Have records removed that are older, from now on; none with None."""
+        self._kept_s = seconds
+        process = self._process
+        if process is None or process.stdin is None:
+            return
+        # One that has just died hears of it when it is started again.
+        with suppress(OSError, ValueError):
+            process.stdin.write(b"-\n" if seconds is None else f"{seconds:g}\n".encode())
+            process.stdin.flush()
 
     async def watch(self) -> None:
         """Start it again whenever it has ended."""
@@ -98,7 +118,8 @@ def run(directory: Path, url: str, durability: str) -> None:
     """Drain until standard input ends, then once more."""
     drainer = Drainer(directory, url, durability=durability)
     told: str | None = None
-    while not _ended(INTERVAL_S * 2 ** min(drainer.failures, 4)):
+    orders = _Orders(drainer.expiry)
+    while not orders.ended(INTERVAL_S * 2 ** min(drainer.failures, 4)):
         drainer.attempt()
         problem = _problem(drainer.last_error)
         if problem != told:
@@ -118,17 +139,30 @@ def _problem(error: Exception | None) -> str | None:
 
 
 def _url() -> str:
-    """The first line of standard input, and no byte more: `_ended` waits for what follows."""
+    """The first line of standard input, and no byte more: `_Orders` waits for what follows."""
     line = bytearray()
     while (byte := os.read(0, 1)) not in (b"", b"\n"):
         line += byte
     return line.decode()
 
 
-def _ended(within_s: float) -> bool:
-    """Wait so long, or until standard input has ended."""
-    ready, _, _ = select.select([0], [], [], within_s)
-    return bool(ready) and os.read(0, 1) == b""
+class _Orders:
+    """What the gateway says over standard input after the URL."""
+
+    def __init__(self, expiry: Expiry) -> None:
+        self._expiry = expiry
+        self._said = b""
+
+    def ended(self, within_s: float) -> bool:
+        """Wait so long, or until there is more of standard input. Whether it has ended."""
+        ready, _, _ = select.select([0], [], [], within_s)
+        if not ready:
+            return False
+        data = os.read(0, 4096)
+        *lines, self._said = (self._said + data).split(b"\n")
+        if lines:
+            self._expiry.kept_s = None if lines[-1] == b"-" else float(lines[-1])
+        return not data
 
 
 if __name__ == "__main__":

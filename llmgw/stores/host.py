@@ -18,7 +18,7 @@ no room for. What such a request used of the shared counters is settled when the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -280,10 +280,17 @@ class HostCounters:
         finally:
             self._file_lock.free()
 
-    def release(self, worker: int, request_id: str, charges: Mapping[str, int]) -> None:
+    def release(
+        self,
+        worker: int,
+        request_id: str,
+        charges: Mapping[str, int],
+        keys: Collection[str] | None = None,
+    ) -> None:
         """End what an abandoned request holds, and charge balances with what it used.
 
         charges: by key, as `abandoned` has it; a balance that is not named is charged nothing.
+        keys: end only what it holds of these.
         Does nothing the second time. Raises Unavailable when the lock is not to be had.
         """
         file = self._file
@@ -295,6 +302,8 @@ class HostCounters:
                 written_by, leases = grants.read(entry)
                 if written_by != request_id:
                     continue
+                if keys is not None:
+                    leases = [lease for lease in leases if file.key(lease[0]) in keys]
                 for index, check, amount in leases:
                     if amount and file.is_leased(index, check):
                         slot = file.slot(index)

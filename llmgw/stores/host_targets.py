@@ -68,7 +68,7 @@ class HostTarget:
     @property
     def probing(self) -> bool:
         """Whether some living process's probe is under way."""
-        return _lives(self._file.integers[self._at + 3])
+        return lives(self._file.integers[self._at + 3])
 
     def claim_probe(self) -> bool:
         """Be the one that probes. False when another one is; who dies over it does not count."""
@@ -161,7 +161,8 @@ class HostTargets:
         return None
 
 
-def _lives(pid: int) -> bool:
+def lives(pid: int) -> bool:
+    """Whether there is such a process; 0 is none."""
     if not pid:
         return False
     try:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmgw.core.errors import Unavailable
+from llmgw.core.stored_reply import FREE_OUTCOMES
 from llmgw.stores.drain import Drainer
 from llmgw.stores.sqlite import connect, database_path
 from llmgw.stores.urls import is_postgres
@@ -21,17 +22,21 @@ from llmgw.stores.urls import is_postgres
 if TYPE_CHECKING:
     from sqlalchemy import Executable
 
-_SUMS = """
-    SELECT tenant, "user", key_id, model, count(*), sum(input_tokens), sum(output_tokens), sum(cost_nano_usd)
+_FREE = ", ".join(f"'{outcome}'" for outcome in FREE_OUTCOMES)
+_SUMS = f"""
+    SELECT tenant, "user", key_id, model, sum(outcome NOT IN ({_FREE})), sum(input_tokens),
+        sum(output_tokens), sum(cost_nano_usd)
     FROM usage WHERE at_ns >= :since_ns AND at_ns < :until_ns GROUP BY tenant, "user", key_id, model
-"""
-_ONE = """
-    SELECT tenant, "user", key_id, model, 1, input_tokens, output_tokens, cost_nano_usd
-    FROM usage WHERE request_id = :request_id
-"""
+"""  # noqa: S608 - words of our own
+_SOME = f"""
+    SELECT request_id, tenant, "user", key_id, model, CASE WHEN outcome IN ({_FREE}) THEN 0 ELSE 1 END,
+        input_tokens, output_tokens, cost_nano_usd
+    FROM usage WHERE request_id IN (%s)
+"""  # noqa: S608 - words of our own
 _CALLERS = 'SELECT DISTINCT tenant, "user", key_id FROM usage WHERE at_ns >= :since_ns'
 _CALLER = ("tenant", "user", "key", "model")
 _COUNTED = ("requests", "input_tokens", "output_tokens", "cost_nano_usd")
+_AT_ONCE = 500
 _LOCK_WAIT_S = 10.0
 _LOOK_S = 0.05
 _SUMS_S = 120.0
@@ -88,21 +93,30 @@ class Ledger:
         """Tenant, user and key of everybody who left a record since."""
         return [(row[0], row[1], row[2]) for row in self._rows(_CALLERS, since_ns=since_ns)]
 
-    def record(self, request_id: str) -> LedgerRow | None:
-        """One request's own sums; None when it left no record."""
-        for row in self._rows(_ONE, request_id=request_id):
-            return _ledger_row(row)
-        return None
+    def records(self, request_ids: Iterable[str]) -> dict[str, LedgerRow]:
+        """The sums of each of these requests alone, of those that left a record."""
+        wanted = sorted({*request_ids})
+        found: dict[str, LedgerRow] = {}
+        for start in range(0, len(wanted), _AT_ONCE):
+            values = {f"r{place}": name for place, name in enumerate(wanted[start : start + _AT_ONCE])}
+            for request_id, *row in self._rows(_SOME % ", ".join(f":{name}" for name in values), **values):
+                found[request_id] = _ledger_row(row)
+        return found
 
     def sums(self, since_ns: int, until_ns: int) -> Iterator[LedgerRow]:
-        """By tenant, user, key and model. since_ns is part of the span, until_ns is not."""
+        """By tenant, user, key and model. since_ns is part of the span, until_ns is not.
+
+        A group may come in several rows. What was answered with a stored answer is not counted.
+        """
         if is_postgres(self._url):
             from llmgw.stores.sums import COUNTS, usage_sums
 
-            query = usage_sums(_CALLER, since_ns, until_ns, hours=True)
+            query = usage_sums((*_CALLER, "outcome"), since_ns, until_ns, hours=True)
             for row in self._rows_of_postgres(query, {}):
-                sums = dict(zip(COUNTS, row[len(_CALLER) :], strict=True))
-                yield _ledger_row([*row[: len(_CALLER)], *(sums[name] for name in _COUNTED)])
+                *caller, outcome = row[: len(_CALLER) + 1]
+                sums = dict(zip(COUNTS, row[len(_CALLER) + 1 :], strict=True))
+                if outcome not in FREE_OUTCOMES:
+                    yield _ledger_row([*caller, *(sums[name] for name in _COUNTED)])
             return
         yield from map(_ledger_row, self._rows(_SUMS, since_ns=since_ns, until_ns=until_ns))
 

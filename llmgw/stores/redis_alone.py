@@ -1,19 +1,21 @@
 """What happens to claims while Redis cannot be used: what each rule says for that.
 
-`allow` lets them pass uncounted and `deny` refuses them. `local` counts them among the workers of
+`allow` lets them pass uncounted and `deny` refuses them, but for quotas of which this host has a
+standing share (`stores.redis_shares`): that is spent first. `local` counts them among the workers of
 this host, against its share of the limit. In the window that Redis was lost in, that is this
 host's share of what was last known to remain; every worker says what it knew, and the least holds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
 from llmgw.core.claim import BALANCE, FIXED_WINDOW, Claim, Refusal, Rule, Step, Verdict
 from llmgw.ports.counters import CounterStore, Settlement
 from llmgw.stores.redis_claims import TAKEN
+from llmgw.stores.redis_shares import Shares
 
 ASK_AGAIN_NS = 1_000_000_000
 """When a denied claim may pass: nobody knows, so soon."""
@@ -23,26 +25,36 @@ _SHARE = "share|"
 
 
 class AloneGrant(int):
-    """A handle of a verdict that was decided here. local: the part that the host's counters took."""
+    """A handle of a verdict that was decided here. local: the part that the host's counters took.
 
+    stood: by key, what was taken there from a standing share.
+    """
+
+    request_id: str
     local: Verdict
     counted: frozenset[str]
+    stood: Mapping[str, Claim]
 
-    def __new__(cls, local: Verdict, counted: frozenset[str]) -> AloneGrant:
+    def __new__(
+        cls, request_id: str, local: Verdict, counted: frozenset[str], stood: Mapping[str, Claim]
+    ) -> AloneGrant:
         grant = super().__new__(cls, 1)
+        grant.request_id = request_id
         grant.local = local
         grant.counted = counted
+        grant.stood = stood
         return grant
 
 
 class Alone:
-    """Decides and settles for one worker. local: the host's counters.
+    """Decides and settles for one worker. local: the host's counters. standing: its shares of quotas.
 
     hosts: how many share the limits. owed: what was let on here, by key; Redis is to hear of it.
     """
 
-    def __init__(self, local: CounterStore, steady: Callable[[], int]) -> None:
+    def __init__(self, local: CounterStore, steady: Callable[[], int], standing: Shares) -> None:
         self.hosts = 1
+        self._standing = standing
         self.owed: dict[str, tuple[Claim, int]] = {}
         self._local = local
         self._steady = steady
@@ -65,6 +77,7 @@ class Alone:
         now = self._steady()
         shares: list[Claim] = []
         whole: dict[str, Claim] = {}
+        stood: dict[str, Claim] = {}
         enforced: list[Refusal] = []
         silent: list[Refusal] = []
         for claim in claims:
@@ -75,20 +88,26 @@ class Alone:
                 share = self._share(claim)
                 shares.append(share)
                 whole[share.key] = claim
+            elif (standing := self._standing.claim(claim)) is not None:
+                stood[claim.key] = standing
+                shares.append(standing)
+                whole[standing.key] = claim
             elif rule.on_store_error == "deny":
-                # A balance may well have the amount, so a caller is not told that it is spent.
-                denied = Refusal(claim, 0, now + ASK_AGAIN_NS, held=rule.algorithm == BALANCE)
-                (silent if rule.shadow or rule.warn else enforced).append(denied)
+                (silent if rule.shadow or rule.warn else enforced).append(_denied(claim, now))
         if enforced:
             local = Verdict(self._local.peek(shares), now)
         else:
             local = self._local.acquire(shares, request_id)
+            stand = [claim for claim in claims if claim.key in stood]
+            if stand and not local.refusals and not self._standing.keep(request_id, stand):
+                self._local.settle([(share, 0) for share in shares], local)
+                enforced += [_denied(claim, now) for claim in stand]
             enforced += [_of_whole(refusal, whole) for refusal in local.refusals]
             silent += [_of_whole(refusal, whole) for refusal in local.shadows]
         steps: list[Step] = []
         counted = iter(zip(shares, local.steps, strict=True))
         for claim in claims:
-            if claim.rule.on_store_error != "local":
+            if claim.rule.on_store_error != "local" and claim.key not in stood:
                 allowed = claim.rule.on_store_error == "allow"
                 steps.append((TAKEN, 0, 0) if allowed else (None, 0, now + ASK_AGAIN_NS))
                 continue
@@ -96,7 +115,9 @@ class Alone:
             steps.append((TAKEN if step[0] is not None else None, step[1], step[2]))
             if not enforced and step[0] is not None and claim.rule.algorithm != BALANCE:
                 self._owe(claim, claim.cost)
-        grant = AloneGrant(local, frozenset(share.key for share in shares)) if not enforced else 0
+        grant = 0
+        if not enforced:
+            grant = AloneGrant(request_id, local, frozenset(share.key for share in shares), stood)
         return Verdict(steps, now, tuple(enforced), tuple(silent), grant, _degraded(claims))
 
     def settle(self, settlements: Sequence[Settlement], grant: AloneGrant) -> list[Settlement]:
@@ -104,6 +125,10 @@ class Alone:
         local: list[Settlement] = []
         charged: list[Settlement] = []
         for claim, charge in settlements:
+            stood = grant.stood.get(claim.key)
+            if stood is not None:
+                local.append((stood, self._standing.settled(grant.request_id, claim, charge)))
+                continue
             share = self._share(claim)
             if share.key in grant.counted:
                 local.append((share, charge))
@@ -165,6 +190,11 @@ class Alone:
             )
             known = self._shares[id(rule)] = (rule, replace(rule, limit=share), noted)
         return known
+
+
+def _denied(claim: Claim, now: int) -> Refusal:
+    """A balance may well have the amount, so a caller is not told that it is spent."""
+    return Refusal(claim, 0, now + ASK_AGAIN_NS, held=claim.rule.algorithm == BALANCE)
 
 
 def _of_whole(refusal: Refusal, whole: dict[str, Claim]) -> Refusal:

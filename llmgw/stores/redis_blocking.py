@@ -80,6 +80,9 @@ class BlockingRedis:
             except OSError as error:
                 last = error
                 self.close()
+            except BaseException:
+                self.close()
+                raise
         why = "no node answers" if last is None else _why(last)
         raise Unavailable(f"Redis at {self._url.where} cannot be reached: {why}") from last
 

@@ -21,6 +21,12 @@ OWNERS = SPACE + b"owners"
 MEMBERS = SPACE + b"members"
 COUNTER = SPACE + b"c:"
 OWNER = SPACE + b"o:"
+SHARES = SPACE + b"shares"
+TOLD = SPACE + b"told:"
+SHARE_OWNER = b":share"
+"""Behind a host's name: what it holds of balances for a time without Redis (`stores.redis_shares`)."""
+ALONE = "!"
+"""Behind a request's id: it was let on from that."""
 
 TAKEN: State = (1,)
 """Stands for the state of a counter, which stays in Redis."""

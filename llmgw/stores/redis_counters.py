@@ -16,10 +16,14 @@ from collections.abc import Callable, Iterable, Sequence
 from llmgw.core.claim import BALANCE, CONCURRENCY, Claim, Step, Verdict
 from llmgw.core.clock import Clock
 from llmgw.ports.counters import CounterStore, Settlement
-from llmgw.stores.redis_alone import Alone, AloneGrant
+from llmgw.stores.alone_log import AloneLog, NoAloneLog
+from llmgw.stores.redis_alone import Alone
+from llmgw.stores.redis_asking import Asking, Look, RedisGrant
 from llmgw.stores.redis_claims import MAX_CLAIMS, Codec, Item, counter_key
-from llmgw.stores.redis_link import Late, Link, Lost
+from llmgw.stores.redis_link import Link, Lost
+from llmgw.stores.redis_permits import Permits
 from llmgw.stores.redis_settlements import Settlements, load
+from llmgw.stores.redis_shares import Shares
 
 BUDGET_S = 0.02
 _LATE_IN_A_ROW = 3
@@ -28,25 +32,11 @@ _LOOKED_AT = 512
 _LOOK_S = 1.0
 
 
-class RedisGrant(int):
-    """A verdict's handle. place: what the host's counters took; alone: what was decided without Redis."""
-
-    place: Verdict | None
-    alone: AloneGrant | None
-    request_id: str
-
-    def __new__(cls, request_id: str, place: Verdict | None, alone: AloneGrant | None) -> RedisGrant:
-        grant = super().__new__(cls, 1)
-        grant.request_id = request_id
-        grant.place = place
-        grant.alone = alone
-        return grant
-
-
 class RedisCounters:
     """Implements `ports.counters.SharedCounters` for one worker.
 
     link: the connection; None while Redis cannot be used. lost: told why it is not, from now on.
+    log, life: of `stores.redis_shares`. leases: whether permits are taken in advance.
     late: decisions that took too long. alone: decisions that were made without Redis.
     """
 
@@ -58,6 +48,10 @@ class RedisCounters:
         clock: Clock,
         lost: Callable[[str], None],
         budget_s: float = BUDGET_S,
+        log: AloneLog | None = None,
+        life: str = "",
+        *,
+        leases: bool = False,
     ) -> None:
         self.clock = clock
         self.codec = codec
@@ -65,7 +59,6 @@ class RedisCounters:
         self.link: Link | None = None
         self.late = 0
         self.alone = 0
-        self.sharing = Alone(local, clock.steady_ns)
         self._loop = loop
         self._lost = lost
         self._budget_s = budget_s
@@ -73,18 +66,26 @@ class RedisCounters:
         self._known: dict[str, tuple[Claim, Step]] = {}
         self._touched: set[str] = set()
         self.settlements = Settlements(loop, codec, self.leave)
+        self.shares = Shares(loop, codec, local, clock, self.settlements, log or NoAloneLog(), life)
+        self.sharing = Alone(local, clock.steady_ns, self.shares)
+        self.permits: Permits | None = None
+        if leases:
+            self.permits = Permits(codec, clock.steady_ns, loop.time, self.settlements.add)
 
     def use(self, link: Link) -> None:
         """Decide with Redis from now on."""
         self._in_a_row = 0
         self.link = self.settlements.link = link
+        self.shares.use(link)
         self.settlements.send(link)
 
     def leave(self, why: str) -> None:
         """Decide without Redis from now on."""
         if self.link is not None:
-            self.link = self.settlements.link = None
+            self.link = self.settlements.link = self.shares.link = None
             self.sharing.begin()
+            if self.permits is not None:
+                self.permits.leave()
             self._lost(why)
 
     def acquire(
@@ -109,8 +110,13 @@ class RedisCounters:
         if not shared:
             assert place is not None
             return asking.whole(Verdict([], place.now))
+        permits = self.permits
+        if permits is not None and not dry and (verdict := permits.take(shared)) is not None:
+            return asking.whole(verdict)
         asking.deadline = self._loop.time() + self._budget_s
         link.ask(self.codec.acquire(shared, request_id, dry=dry), asking)
+        if permits is not None and not dry:
+            permits.fill(shared, link)
         return asking
 
     def settle(
@@ -166,6 +172,8 @@ class RedisCounters:
     def sweep(self) -> None:
         """Called each second."""
         self.local.sweep()
+        if self.permits is not None:
+            self.permits.sweep()
         now = self.clock.steady_ns()
         if len(self._known) > _KNOWN:
             for key in [key for key, (_, step) in self._known.items() if step[2] <= now][: _KNOWN // 2]:
@@ -179,6 +187,12 @@ class RedisCounters:
 
     def known_of(self, key: str) -> tuple[Claim, Step] | None:
         return self._known.get(key)
+
+    def end(self, link: Link) -> None:
+        """This process goes: give back what it has in advance."""
+        self.shares.end(link)
+        if self.permits is not None:
+            self.permits.end()
 
     def leases(self) -> Iterable[tuple[str, Claim]]:
         """What requests under way hold: field and claim of each lease."""
@@ -195,6 +209,7 @@ class RedisCounters:
             touched.add(claim.key)
             if not refused and claim.rule.algorithm == BALANCE and step[0] is not None:
                 self.settlements.leases[request_id, claim.key] = claim
+                self.shares.used(claim)
 
     def look(self, link: Link) -> None:
         """Ask how the counters stand that were used since the last time: other hosts use them too."""
@@ -207,7 +222,7 @@ class RedisCounters:
                 if (known := self._known.get(key)) is not None
             ]
             if claims:
-                look = _Look(self, claims, self._loop.time() + _LOOK_S)
+                look = Look(self, claims, self._loop.time() + _LOOK_S)
                 link.ask(self.codec.acquire(claims, "", dry=True), look)
 
     def stands(self, claims: Sequence[Claim], verdict: Verdict) -> None:
@@ -224,6 +239,13 @@ class RedisCounters:
         if self._in_a_row >= _LATE_IN_A_ROW:
             self.leave("it does not answer within its budget")
 
+    def give_up(self, asking: Asking, verdict: Verdict) -> bool:
+        """Ask again without this host's shares, if they are what this was refused for."""
+        if self.link is None or not self.shares.give_up(verdict.refusals, self.link):
+            return False
+        self.link.ask(self.codec.acquire(asking.shared, asking.request_id), asking)
+        return True
+
     def ask_again(self, asking: Asking) -> None:
         """Redis has forgotten the scripts, so they are sent before the question is once more."""
         if self.link is None:
@@ -231,161 +253,6 @@ class RedisCounters:
             return
         load(self.link, asking.deadline)
         self.link.ask(self.codec.acquire(asking.shared, asking.request_id, dry=asking.dry), asking)
-
-
-class Asking:
-    """A request that waits for its verdict. deadline: of the loop's clock."""
-
-    __slots__ = (
-        "_again",
-        "_decided",
-        "_forgone",
-        "_let_on",
-        "_place",
-        "_store",
-        "_whole",
-        "deadline",
-        "dry",
-        "expired",
-        "request_id",
-        "shared",
-    )
-
-    def __init__(
-        self,
-        store: RedisCounters,
-        whole: Sequence[Claim],
-        shared: Sequence[Claim],
-        place: Verdict | None,
-        request_id: str,
-        decided: Callable[[Verdict], None],
-        dry: bool,
-    ) -> None:
-        self.shared = shared
-        self.request_id = request_id
-        self.dry = dry
-        self.deadline = 0.0
-        self.expired = False
-        self._store = store
-        self._whole = whole
-        self._place = place
-        self._decided = decided
-        self._forgone = False
-        self._again = False
-        self._let_on = False
-
-    def forgo(self) -> None:
-        """The request ended before its verdict: what it takes is given back."""
-        self._forgone = True
-
-    def answered(self, reply: object) -> None:
-        store = self._store
-        if type(reply) is not bytes:
-            if self.expired:
-                return
-            text = str(reply)
-            if text.startswith("NOSCRIPT") and not self._again:
-                self._again = True
-                store.ask_again(self)
-                return
-            store.leave(text[:120])
-            self.failed(Lost(text))
-            return
-        verdict = store.codec.verdict(self.shared, reply)
-        if not self.dry:
-            store.taken(self.shared, verdict, self.request_id)
-        if self.expired:
-            self._too_late(verdict)
-            return
-        store.answered()
-        whole = self.whole(verdict)
-        if self._forgone:
-            self._settle_all(whole)
-        else:
-            self._decided(whole)
-
-    def failed(self, error: Exception) -> None:
-        self.expired = True
-        if isinstance(error, Late):
-            self._store.was_late()
-        whole = self.alone()
-        if self._forgone:
-            self._settle_all(whole)
-        else:
-            self._decided(whole)
-
-    def alone(self) -> Verdict:
-        """The verdict without Redis."""
-        store = self._store
-        store.alone += 1
-        if self.dry:
-            return self.whole(Verdict(store.local.peek(self.shared), store.clock.steady_ns()))
-        verdict = store.sharing.acquire(self.shared, store.known_of, self.request_id)
-        self._let_on = not verdict.refusals
-        grant = verdict.grant
-        return self.whole(verdict, grant if isinstance(grant, AloneGrant) else None)
-
-    def whole(self, verdict: Verdict, alone: AloneGrant | None = None) -> Verdict:
-        """With the place among those under way, which is given back when the rest is refused."""
-        place = self._place
-        if place is None:
-            grant = RedisGrant(self.request_id, None, alone)
-            return Verdict(
-                verdict.steps, verdict.now, verdict.refusals, verdict.shadows, grant, verdict.degraded
-            )
-        index, claim = next(
-            (index, one) for index, one in enumerate(self._whole) if one.rule.algorithm == CONCURRENCY
-        )
-        steps = list(verdict.steps)
-        steps.insert(index, place.steps[0])
-        refusals = verdict.refusals
-        if place.refusals:
-            refusals = tuple(
-                sorted((*refusals, *place.refusals), key=lambda one: self._whole.index(one.claim))
-            )
-        if refusals and not place.refusals and place.steps[0][0] is not None:
-            self._store.local.settle(((claim, 0),), place)
-        grant = RedisGrant(self.request_id, place if not refusals else None, alone)
-        return Verdict(steps, verdict.now, refusals, verdict.shadows + place.shadows, grant, verdict.degraded)
-
-    def _too_late(self, verdict: Verdict) -> None:
-        """The request was decided without this answer."""
-        store = self._store
-        if self.dry or verdict.refusals:
-            return
-        # What was let on here is counted there after all; the rest is given back.
-        kept = store.sharing.heard(self.shared) if self._let_on else set()
-        grant = RedisGrant(self.request_id, None, None)
-        taken = [
-            (claim, 0)
-            for claim, step in zip(self.shared, verdict.steps, strict=True)
-            if step[0] is not None and claim.key not in kept
-        ]
-        store.settle(taken, Verdict(verdict.steps, verdict.now, grant=grant))
-
-    def _settle_all(self, verdict: Verdict) -> None:
-        if not verdict.refusals and not self.dry:
-            taken = [
-                (one, 0) for one, step in zip(self._whole, verdict.steps, strict=True) if step[0] is not None
-            ]
-            self._store.settle(taken, verdict)
-
-
-class _Look:
-    """A question how counters stand."""
-
-    def __init__(self, store: RedisCounters, claims: Sequence[Claim], deadline: float) -> None:
-        self.deadline = deadline
-        self.expired = False
-        self._store = store
-        self._claims = claims
-
-    def answered(self, reply: object) -> None:
-        if type(reply) is bytes:
-            self._store.stands(self._claims, self._store.codec.verdict(self._claims, reply))
-
-    def failed(self, error: Exception) -> None:
-        """Whoever asks for more than a look finds out."""
 
 
 def _field(request_id: str, key: str) -> str:

@@ -51,10 +51,11 @@ class Question(Protocol):
 
 
 class Link(asyncio.Protocol):
-    """lost: called once, when the connection is gone."""
+    """lost: called once, when the connection is gone. node: host and port, as they were named."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.lost: Callable[[], None] = _nothing
+        self.node = ("", 0)
         self._loop = loop
         self._transport: asyncio.Transport | None = None
         self._reader = hiredis.Reader()
@@ -74,6 +75,8 @@ class Link(asyncio.Protocol):
         waiting = self._waiting
         try:
             while (reply := reader.gets()) is not False:
+                if type(reply) is list and self._is_message(reply):
+                    continue
                 if not waiting:
                     # Redis says something unasked when it has no room for a client.
                     self.abort()
@@ -110,6 +113,10 @@ class Link(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
         self._end(None)
+
+    def _is_message(self, reply: list[object]) -> bool:
+        """Whether this answers nothing that was asked, and was taken."""
+        return False
 
     def _flush(self) -> None:
         self._flushing = False
@@ -154,6 +161,20 @@ class Link(asyncio.Protocol):
         self.lost()
 
 
+class Subscription(Link):
+    """A link for SUBSCRIBE, on which PING may be asked beside it. told: called for each message."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, told: Callable[[], None]) -> None:
+        super().__init__(loop)
+        self._told = told
+
+    def _is_message(self, reply: list[object]) -> bool:
+        if reply[:1] != [b"message"]:
+            return False
+        self._told()
+        return True
+
+
 class _Reply:
     """The answer to a command as a future."""
 
@@ -175,8 +196,8 @@ class _Reply:
             self.future.set_exception(error)
 
 
-async def connect(url: RedisUrl, make: Callable[[], Link]) -> Link:
-    """A link to the server that counts, greeted. Raises OSError, Late, Lost, RedisRefusal, Unavailable."""
+async def connect(url: RedisUrl, make: Callable[[], Link], key: bytes = EPOCH) -> Link:
+    """A link to the server that has `key`, greeted. Raises OSError, Late, Lost, RedisRefusal, Unavailable."""
     loop = asyncio.get_running_loop()
     if url.kind == "sentinel":
         nodes: Sequence[tuple[str, int]] = await loop.run_in_executor(None, lambda: [*addresses(url)])
@@ -186,7 +207,7 @@ async def connect(url: RedisUrl, make: Callable[[], Link]) -> Link:
     for node in nodes:
         try:
             link = await _greeted(url, make, *node)
-            return await _followed(url, make, link) if url.kind == "cluster" else link
+            return await _followed(url, make, link, key) if url.kind == "cluster" else link
         except (OSError, Late, Lost) as error:
             last = error
     raise last
@@ -195,6 +216,7 @@ async def connect(url: RedisUrl, make: Callable[[], Link]) -> Link:
 async def _greeted(url: RedisUrl, make: Callable[[], Link], host: str, port: int) -> Link:
     loop = asyncio.get_running_loop()
     link = make()
+    link.node = (host, port)
     context = tls_context(url) if url.tls else None
     async with asyncio.timeout(CONNECT_S):
         await loop.create_connection(lambda: link, host, port, ssl=context)
@@ -210,11 +232,11 @@ async def _greeted(url: RedisUrl, make: Callable[[], Link], host: str, port: int
     return link
 
 
-async def _followed(url: RedisUrl, make: Callable[[], Link], link: Link) -> Link:
-    """The link to the node of a cluster that keeps the counters."""
+async def _followed(url: RedisUrl, make: Callable[[], Link], link: Link, key: bytes) -> Link:
+    """The link to the node of a cluster that has `key`."""
     for _ in range(_HOPS):
         try:
-            await link.call("GET", EPOCH)
+            await link.call("GET", key)
         except RedisRefusal as refusal:
             link.abort()
             moved = moved_to(str(refusal))

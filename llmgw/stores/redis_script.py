@@ -249,7 +249,12 @@ for i = 1, #blob / 88 do
   local key = KEYS[2 + index]
   local spent = -1
   local leased = kind == 4 and flags < 2
-  if not leased or redis.call('HDEL', KEYS[2], ARGV[3 + request] .. '|' .. key) == 1 then
+  if leased then
+    local field = ARGV[3 + request] .. '|' .. key
+    cost = tonumber(redis.call('HGET', KEYS[2], field) or -1)
+    if cost >= 0 then redis.call('HDEL', KEYS[2], field) end
+  end
+  if not leased or cost >= 0 then
     local s = read(redis.call('GET', key))
     s = settled[kind](s, limit, cost, window, segments, stop, charge, taken, now)
     if s then

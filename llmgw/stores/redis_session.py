@@ -18,7 +18,7 @@ from struct import Struct as Packing
 from llmgw.config.redis_url import RedisUrl
 from llmgw.core.claim import Claim
 from llmgw.core.errors import Unavailable
-from llmgw.stores.redis_blocking import RedisRefusal
+from llmgw.stores.redis_blocking import RedisRefusal, addresses
 from llmgw.stores.redis_claims import EPOCH, JOINED, MEMBERS, NEXT, OWNERS, counter_key
 from llmgw.stores.redis_counters import RedisCounters
 from llmgw.stores.redis_link import Late, Link, Lost, connect
@@ -27,6 +27,7 @@ from llmgw.stores.redis_settlements import unleased
 
 _BEAT_S = 1.0
 _GONE_US = 5_000_000
+_SENTINEL_S = 0.3
 _HOLD_S = 0.3
 _HOLD_MAX_S = 3.0
 _STEADY_S = 15.0
@@ -34,6 +35,9 @@ _PROBE_S = 0.05
 _BACKOFF_S = (0.05, 0.1, 0.2, 0.4)
 _GRACE_S = 1.5
 _SEEDED_WITHIN_S = 15.0
+_RENEW_S = 2.0
+_LEADS_MS = 10_000
+"""As in the script ENTER: after so long without a word another process leads."""
 _KNOWN = Packing("<8d")
 _KNOWN_AT_ONCE = 4_000
 
@@ -63,7 +67,7 @@ class Session:
         self._why = ""
         self._epoch = ""
         self._processes = 1
-        self._was_up = self._said_lost = False
+        self._was_up = self._said_lost = self._ends = False
         self._hold_s = _HOLD_S
         self._since = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -80,18 +84,18 @@ class Session:
 
     async def close(self) -> None:
         """Once nothing is under way: what is unsent is sent."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        self._ends = True
         link = self._counters.link
         if link is not None:
+            self._counters.end(link)
             try:
                 await link.call("HDEL", MEMBERS, self._member, within_s=0.5)
             except (Late, Lost, RedisRefusal):
                 # It is forgotten by itself a little later.
                 pass
-            self._counters.link = None
-            link.abort()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
 
     def left(self, why: str) -> None:
         """The counters do without Redis from now on."""
@@ -141,13 +145,27 @@ class Session:
         self._say_lost(self._why)
 
     async def _beats(self, link: Link) -> None:
-        while True:
+        while not self._ends:
             try:
                 await self._beat(link)
             except (Late, Lost, RedisRefusal) as error:
                 self._counters.leave(str(error) or "no heartbeat")
                 return
+            if await self._is_elsewhere(link):
+                self._counters.leave("Sentinel names another primary")
+                return
             await asyncio.sleep(_BEAT_S)
+
+    async def _is_elsewhere(self, link: Link) -> bool:
+        """Whether the Sentinels name another primary: the one of before takes writes for seconds more."""
+        if self._url.kind != "sentinel":
+            return False
+        try:
+            named = await self._loop.run_in_executor(None, lambda: [*addresses(self._url, _SENTINEL_S)])
+        except Unavailable:
+            # Nobody says so.
+            return False
+        return link.node not in named
 
     async def _beat(self, link: Link) -> None:
         found = await _script(
@@ -155,7 +173,11 @@ class Session:
         )
         assert isinstance(found, list)
         self.hosts, self._processes = max(1, int(found[0])), max(1, int(found[1]))
-        self._counters.sharing.hosts = self.hosts
+        self._counters.sharing.hosts = self._counters.shares.hosts = self.hosts
+        if self._counters.permits is not None:
+            self._counters.permits.processes = self._processes
+        if self._counters.link is link:
+            self._counters.shares.tick(link)
         self._counters.look(link)
         self._send_owed()
 
@@ -170,7 +192,11 @@ class Session:
         if how != "live":
             await self._seeded(link, epoch, leads=how == "lead")
         self._counters.codec.epoch = epoch.encode()
+        before = self._epoch
         await self._join(link, epoch)
+        if how == "live" and before not in ("", epoch):
+            # A server of before may be the one that counts again, with balances of before.
+            await self._loop.run_in_executor(None, self._seed)
         if self._was_up:
             self._counters.settlements.send(link)
             await self._held(link)
@@ -181,8 +207,6 @@ class Session:
     async def _seeded(self, link: Link, epoch: str, *, leads: bool) -> None:
         """Have balances, limits and leases be what everybody knows of them."""
         expected = self._processes
-        if leads:
-            await self._loop.run_in_executor(None, self._seed)
         await self._join(link, epoch)
         until = self._loop.time() + (_GRACE_S if leads else _SEEDED_WITHIN_S)
         while True:
@@ -192,6 +216,9 @@ class Session:
             if leads:
                 joined = await link.call("SCARD", JOINED + epoch.encode())
                 if joined >= expected or self._loop.time() > until:  # type: ignore[operator]
+                    # Once the others have said what they hold: the ledger may have the records of
+                    # requests that are still to be settled.
+                    await self._seed_and_lead(link)
                     if not await _script(link, FINISH, [EPOCH, NEXT], [epoch]):
                         raise Lost("another epoch has begun")
                     self._tell("redis_seeded", {"processes": joined})
@@ -199,6 +226,13 @@ class Session:
             elif live is not None or self._loop.time() > until:
                 raise Lost("another epoch has begun")
             await asyncio.sleep(_PROBE_S)
+
+    async def _seed_and_lead(self, link: Link) -> None:
+        """Seed, and have the others wait for it however long it takes."""
+        seeding = self._loop.run_in_executor(None, self._seed)
+        while not (await asyncio.wait([seeding], timeout=_RENEW_S))[0]:
+            await link.call("PEXPIRE", NEXT, _LEADS_MS)
+        await seeding
 
     async def _held(self, link: Link) -> None:
         """Wait until Redis has answered in time for a while. Raises what it does instead."""
@@ -257,6 +291,8 @@ class Session:
                 b"".join(records),
             ],
         )
+        if epoch != self._epoch:
+            await counters.shares.begin(link, epoch)
         self._epoch = epoch
         self._send_owed()
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from struct import Struct as Packing
 from typing import TypeVar
 
@@ -12,17 +14,21 @@ from llmgw.config.redis_url import RedisUrl
 from llmgw.core.claim import BALANCE, CONCURRENCY, Claim, Rule, Step
 from llmgw.core.errors import Unavailable
 from llmgw.ports.counters import CounterStore
+from llmgw.stores.alone_log import logs, read
 from llmgw.stores.redis_blocking import BlockingRedis, RedisRefusal, with_redis
 from llmgw.stores.redis_claims import (
+    ALONE,
     COUNTER,
     EPOCH,
     NEXT,
     OWNER,
     OWNERS,
+    SHARE_OWNER,
     Codec,
     counter_key,
 )
 from llmgw.stores.redis_script import ACQUIRE, ENTER, FINISH, KINDS, SEED, SETTLE
+from llmgw.stores.redis_share_script import ADOPT
 
 _T = TypeVar("_T")
 
@@ -39,11 +45,22 @@ Balances = Mapping[str, tuple[int, int]]
 
 
 class RedisView:
-    """What commands ask of the counters. utc_offset_ns: the counters' clock's."""
+    """What commands ask of the counters, in a thread of their own: it waits.
 
-    def __init__(self, url: RedisUrl, local: CounterStore, utc_offset_ns: int) -> None:
+    local: the host's. on_loop: has something done in the thread that those belong to.
+    utc_offset_ns: the counters' clock's.
+    """
+
+    def __init__(
+        self,
+        url: RedisUrl,
+        local: CounterStore,
+        utc_offset_ns: int,
+        on_loop: Callable[[Callable[[], list[Step]]], list[Step]],
+    ) -> None:
         self._url = url
         self._local = local
+        self._on_loop = on_loop
         self._codec = Codec(OWNER + b"view", utc_offset_ns)
         self._seen: dict[str, tuple[int, int]] = {}
         self._seen_at = 0.0
@@ -56,7 +73,7 @@ class RedisView:
             steps: list[Step] = []
             for claim in claims:
                 if claim.rule.algorithm == CONCURRENCY:
-                    steps += self._local.peek([claim])
+                    steps += self._on_loop(partial(self._local.peek, [claim]))
                     continue
                 keys, arguments = self._codec.words([claim], "", dry=True)
                 steps += self._codec.verdict([claim], redis.script(ACQUIRE, keys, arguments)).steps
@@ -179,13 +196,34 @@ def release(
         codec.epoch = redis.call("GET", EPOCH) or b""
         held = redis.call("HGETALL", owner)
         for field, amount in zip(held[::2], held[1::2], strict=True):
-            request, _, place = field.decode("utf-8", "surrogatepass").partition("|")
+            written, _, place = field.decode("utf-8", "surrogatepass").partition("|")
+            request = written.removesuffix(ALONE)
             key = place.removeprefix(COUNTER.decode())
             used, until_us = charge(request, key)
             claim = Claim(_ENDED, key, int(amount), until_us * 1_000)
-            keys, arguments = codec.settle_words([(claim, used, 0, request, True)])
+            keys, arguments = codec.settle_words([(claim, used, 0, written, True)])
             redis.script(SETTLE, keys, arguments)
         redis.call("SREM", OWNERS, owner)
+
+
+def adopt(redis: BlockingRedis, directory: Path, host: str, name: str = "*") -> None:
+    """Have Redis hold leases for what dead processes let on from this host's shares.
+
+    name: of one process, `index-pid`. Before `release`, which charges them.
+    """
+    share = OWNER + host.encode() + SHARE_OWNER
+    for process, file in logs(directory, name):
+        owner = OWNER + f"{host}:{process.replace('-', ':')}".encode()
+        keys: dict[bytes, int] = {}
+        words: list[bytes | str | int] = []
+        for take in read(file):
+            key = counter_key(take.key)
+            place = keys.setdefault(key, len(keys) + 1)
+            field = f"{take.request}{ALONE}|".encode() + key
+            words += [field, take.tag, place, take.amount, take.until_us]
+        redis.script(ADOPT, [b"", b"", share, owner, OWNERS, *keys], ["", "", "", "", *words])
+        # First, so that what is charged is in no file.
+        file.unlink()
 
 
 def time_us(redis: BlockingRedis) -> int:

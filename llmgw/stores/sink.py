@@ -13,11 +13,13 @@ from typing import Protocol
 from msgspec.structs import astuple
 
 from llmgw.core.record import Settled
+from llmgw.stores.expire import AT_ONCE
 from llmgw.stores.frames import tamed
 from llmgw.stores.sqlite import connect, database_path, upsert_usage
 from llmgw.stores.urls import is_postgres
 
 _BATCHES = tuple((rows, upsert_usage(rows)) for rows in (64, 8, 1))
+_EXPIRE = "DELETE FROM usage WHERE seq IN (SELECT seq FROM usage WHERE at_ns < ? ORDER BY at_ns LIMIT ?)"
 _FULL_COMMIT = "UPDATE meta SET value = value WHERE name = 'keys_changed_seq'"
 
 
@@ -34,6 +36,9 @@ class Sink(Protocol):
 
         synced: returns only when this, and all that was loaded before, outlives a power failure.
         """
+
+    def expire(self, before_ns: int) -> bool:
+        """Remove some records of before that moment. Whether there is more to do now."""
 
     def close(self) -> None: ...
 
@@ -69,6 +74,12 @@ class SqliteSink:
         finally:
             if not self._durable:
                 connection.execute("PRAGMA synchronous=NORMAL")
+
+    def expire(self, before_ns: int) -> bool:
+        connection = self._connected()
+        with _Transaction(connection):
+            removed = connection.execute(_EXPIRE, (before_ns, AT_ONCE)).rowcount
+        return removed == AT_ONCE
 
     def close(self) -> None:
         if self._connection is not None:

@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 
 from llmgw.core.record import Settled
-from llmgw.stores.days import Days
+from llmgw.stores.days import Days, drop_before
 from llmgw.stores.frames import tamed
 from llmgw.stores.postgres import WORK_S, PostgresDatabase
 from llmgw.stores.recover import LOST
@@ -62,6 +62,9 @@ class PostgresSink:
             if missing:
                 self._database.write(partial(self._days.make, days=missing))
             self._database.write(partial(load, settled=batch))
+
+    def expire(self, before_ns: int) -> bool:
+        return self._database.write(partial(drop_before, before_ns=before_ns))
 
     def close(self) -> None:
         self._days.forget()

@@ -22,6 +22,7 @@ from sqlalchemy import (
     union_all,
 )
 
+from llmgw.core.stored_reply import FREE_OUTCOMES
 from llmgw.stores.schema import usage, usage_hours
 
 HOUR_NS = 3600 * 10**9
@@ -35,7 +36,7 @@ SUMMED = (
 )
 COUNTS = ("requests", *SUMMED, "unpriced_requests", "errors")
 """The names of what is counted, in the order of the query's last columns."""
-_FINE = ("ok", "client_gone")
+_FINE = ("ok", "client_gone", *FREE_OUTCOMES)
 _NAMES = ("tenant", "user", "key_id", "model", "provider", "endpoint", "outcome")
 _ABSENT = ("user", "key_id")
 

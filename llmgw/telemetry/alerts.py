@@ -3,9 +3,6 @@
 Telling and delivering are two tasks, so that a webhook that hangs delays no line. An alert is
 noted as told before it is delivered: killed between the two, the process leaves the line and no
 POST. What waits at a stop is delivered within the time it is given.
-
-The HTTP client is imported at the first delivery, in a thread: 150 ms and 9 MiB that a gateway
-without alerts does not pay. Neither environment proxies nor redirects are followed.
 """
 
 from __future__ import annotations
@@ -13,39 +10,27 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import logging
-import ssl
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from llmgw.config.quantities import render_usd
 from llmgw.core.alert import Alert
 from llmgw.ports.alerts import AlertStore
 from llmgw.telemetry.events import Events
 from llmgw.telemetry.logs import timestamp
-
-if TYPE_CHECKING:
-    from httpx2 import AsyncClient
+from llmgw.telemetry.webhook import PAUSES_S, TIMEOUT_S, Webhook, chat_text
 
 MAX_WAITING = 1_000
-PAUSES_S = (1.0, 5.0)
-"""Before the second and the third try."""
-TIMEOUT_S = 10.0
 _REMEMBERED = 4_096
 _PPM_PER_PERCENT = 10_000
 _SUBJECTS = ("tenant", "user", "key")
-_HEADERS = {"content-type": "application/json", "accept-encoding": "identity", "user-agent": "llmgw"}
-_SLACK_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
 class Alerts:
     """Implements `ports.alerts.Alerter`.
 
     store: stays the caller's to close, after this one.
-    webhook: an http or https URL, None to only write lines. Its host alone is ever logged, since
-        services keep the secret in the path. May be set: the next try goes there.
+    webhook: an http or https URL, None to only write lines.
     delivered, failed: alerts that the webhook took, and that could not be told or delivered at any try.
     dropped: alerts not told, or not delivered, because too many waited or the process stopped.
     """
@@ -66,17 +51,23 @@ class Alerts:
         self.dropped = 0
         self._store = store
         self._events = events
-        self.webhook = webhook
+        self._webhook = Webhook(webhook, sleep=sleep, timeout_s=timeout_s)
         self._now = now
-        self._sleep = sleep
-        self._timeout_s = timeout_s
         self._untold: asyncio.Queue[Alert] = asyncio.Queue(max_waiting)
         self._undelivered: asyncio.Queue[Alert] = asyncio.Queue(max_waiting)
         self._open: dict[tuple[str, int], Alert] = {}
         self._seen: dict[tuple[str, int], None] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._client: AsyncClient | None = None
         self._closing = False
+
+    @property
+    def webhook(self) -> str | None:
+        """Where to. May be set: the next try goes there."""
+        return self._webhook.url
+
+    @webhook.setter
+    def webhook(self, url: str | None) -> None:
+        self._webhook.url = url
 
     def crossed(self, alert: Alert) -> None:
         """Queue it. What this process has queued lately is not queued again."""
@@ -117,9 +108,7 @@ class Alerts:
         for alert in self._open.values():
             self._drop(alert, "stopping")
         self._open.clear()
-        if self._client is not None:
-            client, self._client = self._client, None
-            await client.aclose()
+        await self._webhook.close()
 
     async def _forever(self, queue: asyncio.Queue[Alert], work: Callable[[Alert], Awaitable[None]]) -> None:
         while True:
@@ -157,70 +146,24 @@ class Alerts:
             self._drop(alert, "the webhook was removed")
             self._open.pop(_pair(alert), None)
             return
-        body = render_alert(alert)
-        trouble: str | None = None
-        for pause_s in (0.0, *PAUSES_S):
-            if pause_s:
-                await self._sleep(pause_s)
-            trouble = await self._post(body)
-            if trouble is None:
-                self.delivered += 1
-                break
+        trouble = await self._webhook.deliver(render_alert(alert))
+        if trouble is None:
+            self.delivered += 1
         else:
             self.failed += 1
             self._events.log_event(
                 "error",
                 "alert_webhook_failed",
-                webhook=_origin(self.webhook or ""),
+                webhook=self._webhook.origin,
                 error=trouble,
                 tries=1 + len(PAUSES_S),
                 **_fields(alert),
             )
         self._open.pop(_pair(alert), None)
 
-    async def _post(self, body: bytes) -> str | None:
-        """What went wrong, None when the webhook took it. Its answer is not read beyond the status."""
-        try:
-            if self._client is None:
-                self._client = await asyncio.to_thread(_open_client)
-            async with (
-                asyncio.timeout(self._timeout_s),
-                self._client.stream("POST", self.webhook or "", content=body, headers=_HEADERS) as answer,
-            ):
-                return None if answer.is_success else f"status {answer.status_code}"
-        except TimeoutError:
-            return f"no answer within {self._timeout_s:g} s"
-        except Exception as error:
-            # The next try or the line after the last one is the answer. Only the kind of error and the
-            # system's own words are told: others may repeat the URL.
-            return f"{type(error).__name__}{_system_words(error)}"
-
     def _drop(self, alert: Alert, reason: str) -> None:
         self.dropped += 1
         self._events.log_event("warning", "alert_dropped", reason=reason, **_fields(alert))
-
-
-def _open_client() -> AsyncClient:
-    """A client that follows nothing and logs nothing. Blocks for 150 ms."""
-    import anyio
-    import httpx2
-
-    # It logs every URL it asks for, whole.
-    logging.getLogger("httpx2").setLevel(logging.WARNING)
-    # Loads what the first request would load on the event loop, and hold it up for 18 ms.
-    anyio.run(anyio.sleep, 0)
-    return httpx2.AsyncClient(
-        verify=ssl.create_default_context(), trust_env=False, follow_redirects=False, timeout=None
-    )
-
-
-def _system_words(error: BaseException | None) -> str:
-    """What the operating system or the TLS library said, of an error and what caused it."""
-    while error is not None:
-        if isinstance(error, OSError) and error.strerror:
-            return f": {error.strerror}"
-        error = error.__cause__ or error.__context__
-    return ""
 
 
 def alert_id(alert: Alert) -> str:
@@ -261,8 +204,7 @@ def _text(alert: Alert) -> str:
         f"Budget alert: {who} reached {_percent(alert.threshold_ppm)}% of its budget ({scope}): {amount}. "
         f"Resets at {timestamp(alert.resets_at_s * 1000)}."
     )
-    # Names come from callers' tokens: no line of its own, no link, no mention of a channel.
-    return " ".join(text.split()).translate(_SLACK_ESCAPES)
+    return chat_text(text)  # names come from callers' tokens
 
 
 def _fields(alert: Alert) -> dict[str, object]:
@@ -286,9 +228,3 @@ def _percent(ppm: int) -> int | float:
 
 def _pair(alert: Alert) -> tuple[str, int]:
     return alert.balance, alert.threshold_ppm
-
-
-def _origin(url: str) -> str:
-    """Scheme, host and port: all of a webhook's URL that is no secret."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

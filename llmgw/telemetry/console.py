@@ -11,6 +11,7 @@ from datetime import datetime
 from rich.console import Console
 from rich.text import Text
 
+from llmgw.core.stored_reply import FREE_OUTCOMES
 from llmgw.ports.telemetry import RequestReport
 from llmgw.telemetry.escaping import clean
 from llmgw.telemetry.events import LEVELS
@@ -49,7 +50,8 @@ class ConsoleLog:
         if report.tenant:
             line.append(f" {printable(report.tenant)}/{printable(report.key or '-')}", "dim")
         if report.code or report.outcome != "ok":
-            line.append(f" {printable(report.code or report.outcome)}", "red")
+            style = "cyan" if report.outcome in FREE_OUTCOMES and not report.code else "red"
+            line.append(f" {printable(report.code or report.outcome)}", style)
         _print(self._console, line, cut=True)
 
 

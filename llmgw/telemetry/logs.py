@@ -9,13 +9,16 @@ Holds no body and no secret: a `RequestReport` has neither.
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 from operator import attrgetter
 from time import time
 
 import msgspec
+from msgspec import structs
 
 from llmgw.ports.telemetry import RequestReport
+from llmgw.redaction.text import redacted, rules_of
 from llmgw.telemetry.escaping import MAX_FIELD, render_line, suspicious
 from llmgw.telemetry.lines import LineWriter
 
@@ -35,9 +38,13 @@ class NullLog:
 
 
 class JsonLog:
-    """Request lines to a `LineWriter`."""
+    """Request lines to a `LineWriter`.
+
+    hides: kinds of data that are replaced in the details of errors.
+    """
 
     def __init__(self, out: LineWriter) -> None:
+        self.hides: tuple[str, ...] = ()
         self._put = out.put
         self._ms = -1
         self._start = b""
@@ -54,7 +61,7 @@ class JsonLog:
             _encode_into(report, line, at)
         except UnicodeEncodeError:
             # A lone surrogate, which UTF-8 cannot say; an escape can.
-            self._put(render_request(report, ms))
+            self._put(render_request(report, ms, self.hides))
             return
         if (
             report.detail is not None
@@ -64,7 +71,7 @@ class JsonLog:
             # The one field whose text is the caller's; no credential is as short as most names.
             or ((model := report.model) is not None and len(model) > 20 and suspicious(model))
         ):
-            self._put(render_request(report, ms))
+            self._put(render_request(report, ms, self.hides))
         else:
             # The report's opening brace continues the object that the start began.
             line[at] = _COMMA
@@ -72,8 +79,10 @@ class JsonLog:
             self._put(line)
 
 
-def render_request(report: RequestReport, ms: int) -> bytes:
-    """The line of a report that holds anything unusual."""
+def render_request(report: RequestReport, ms: int, hides: tuple[str, ...] = ()) -> bytes:
+    """The line of a report that holds anything unusual. hides: kinds of data not to show in its detail."""
+    if report.detail is not None and hides:
+        report = structs.replace(report, detail=redacted(report.detail, rules_of(hides), Counter()))
     return render_line(
         {
             "event": "request",

@@ -110,6 +110,7 @@ class Tally(msgspec.Struct, frozen=True, array_like=True):
 
     slots: by their labels, in the order of `Labels`. gauges: text and value, by name.
     limited: policy, mode and how often it refused, or would have.
+    redacted: where, which kind and how often.
     """
 
     in_flight: int
@@ -119,6 +120,7 @@ class Tally(msgspec.Struct, frozen=True, array_like=True):
     overhead: _TakenHistograms
     gauges: dict[str, tuple[str, float]]
     limited: list[tuple[str, str, int]] = []
+    redacted: list[tuple[str, str, int]] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,7 @@ class PrometheusMeter:
         self.first_byte: dict[tuple[str, ...], Histogram] = {}
         self.overhead: dict[str, Histogram] = {}
         self.limited: Counter[tuple[str, str]] = Counter()
+        self.redacted: Counter[tuple[str, str]] = Counter()
         self._max_slots = max_slots
         self._models: frozenset[str] | None = frozenset()
         self._codes: set[str] = set()
@@ -232,6 +235,8 @@ class PrometheusMeter:
 
         for limited in report.limited:
             self.limited[limited] += 1
+        for at, kind, count in report.redacted:
+            self.redacted[at, kind] += count
 
         tokens = report.input_tokens
         if tokens is not None:
@@ -265,6 +270,7 @@ class PrometheusMeter:
         It is forgotten here: whoever takes does not render.
         """
         limited, self.limited = self.limited, Counter()
+        redacted, self.redacted = self.redacted, Counter()
         return Tally(
             self.in_flight,
             [(_label_values(slot.labels), slot.take()) for slot in self._slots.values() if slot.requests],
@@ -273,6 +279,7 @@ class PrometheusMeter:
             _taken(((endpoint,), histogram) for endpoint, histogram in self.overhead.items()),
             {gauge.name: (gauge.help, value) for gauge, value in self.read_gauges()},
             [(policy, mode, count) for (policy, mode), count in limited.items()],
+            [(at, kind, count) for (at, kind), count in redacted.items()],
         )
 
     def read_gauges(self) -> Iterator[tuple[Gauge, float]]:
@@ -288,6 +295,8 @@ class PrometheusMeter:
         """Count what another process counted. Its gauges are left to `WorkerMeters`."""
         for policy, mode, count in tally.limited:
             self.limited[policy, mode] += count
+        for at, kind, count in tally.redacted:
+            self.redacted[at, kind] += count
         for values, counts in tally.slots:
             self._slot_of(Labels(*values)).add(counts)
         for which, counted, total in tally.seconds:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _BY_MODEL = ("endpoint", "provider", "model")
 _BY_TENANT = ("tenant", "provider", "model")
 
+_FAILED = "failed"
 _LEVELS = ("per-key", "per-user", "per-model", "per-route", "per-tenant", "per-ip", "global", "quota")
 
 
@@ -111,6 +112,19 @@ class MeterCollector(Collector):
             "Requests that a limit or quota refused, or in shadow and warning mode would have.",
             ("level", "policy", "mode"),
             {(_level(policy), policy, mode): count for (policy, mode), count in dict(meter.limited).items()},
+        )
+        redacted = dict(meter.redacted)
+        yield _counter(
+            "llmgw_redactions",
+            "Values that placeholders stand for now, in requests and in responses.",
+            ("at", "kind"),
+            {which: count for which, count in redacted.items() if which[1] != _FAILED},
+        )
+        yield _counter(
+            "llmgw_redaction_failures",
+            "Requests and responses that could not be redacted.",
+            ("at",),
+            {(at,): count for (at, kind), count in redacted.items() if kind == _FAILED},
         )
         yield _histogram(
             "llmgw_request_seconds",

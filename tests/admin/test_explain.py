@@ -259,3 +259,31 @@ def test_a_document_without_routes_and_models() -> None:
 
     assert (told["routes"], told["route"], told["tenant"]) == ([], None, "default")
     assert told["targets"][0]["model"] == "any/name"
+
+
+def test_what_an_idempotency_key_means_is_told() -> None:
+    document = document_from_text(TEXT.replace("name: alice,", "name: alice, idempotency: {mode: off},"))
+
+    told = explain(document, model="echo")
+    assert told["idempotency"] == {
+        "mode": "optional",
+        "format": "uuid4",
+        "ttl_s": 86_400.0,
+        "wait_s": 0.0,
+        "max_body_bytes": 1024 * 1024,
+    }
+    assert explain(document, model="echo", user="alice")["idempotency"] == {"mode": "off"}
+
+
+def test_what_is_redacted_is_told() -> None:
+    """As the route, or whoever is wider, says; nothing where nothing is."""
+    redacting = TEXT.replace("timeouts: {total: 5m}", "redaction: {responses: [ip]}")
+    document = document_from_text(f"{redacting}redaction: {{requests: [email], on_error: pass}}\n")
+
+    assert explain(document, model="echo")["redaction"] == {
+        "requests": ["email"],
+        "responses": [],
+        "on_error": "pass",
+    }
+    assert explain(document, model="x", headers={"x-team": "research"})["redaction"]["responses"] == ["ip"]
+    assert explain(document_from_text(TEXT), model="echo")["redaction"] is None

@@ -26,6 +26,12 @@ def test_the_only_tenant_need_not_be_named() -> None:
     assert principal_of(Question(tenant="rival"), TWO, []) == Principal("rival")
 
 
+def test_a_token_says_what_it_claims() -> None:
+    found = principal_of(Question(tenant="acme", claims={"groups": ["a", "b"]}), TWO, [])
+
+    assert found.claims == (("groups", ("a", "b")),)
+
+
 def test_a_key_says_who_asks_and_what_for() -> None:
     found = principal_of(Question(key="k1", tenant="acme"), TWO, KEYS)
 
@@ -40,12 +46,42 @@ def test_a_key_says_who_asks_and_what_for() -> None:
         (Question(tenant="x"), "there is no tenant 'x'; there are acme, rival"),
         (Question(key="x"), "no key has the id 'x'"),
         (Question(key="k1", tenant="rival"), "the key k1 is of tenant acme; leave out --tenant"),
+        (Question(key="k1", claims={"a": ["b"]}), "a key has no claims; leave out --key"),
         (Question(key="k1", user="bob"), "the key k1 is of user alice; leave out --user"),
     ],
 )
 def test_who_asks_must_be_known(question: Question, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         principal_of(question, TWO, KEYS)
+
+
+CERTIFICATES = document_from_text(
+    "version: 1\nproviders: {e: {kind: echo}}\ntenants: {acme: {}, rival: {}}\n"
+    "auth: {client_cert: {enabled: true, map: {'spiffe://a/acme/*': {tenant: acme, user: web}}}}\n"
+)
+
+
+def test_a_certificate_says_who_asks() -> None:
+    found = principal_of(Question(cert="spiffe://a/acme/x"), CERTIFICATES, [])
+
+    assert found == Principal("acme", "web", "cert:spiffe://a/acme/x")
+    with pytest.raises(InvalidCredentials, match="nobody's"):
+        principal_of(Question(cert="spiffe://a/rival/x"), CERTIFICATES, [])
+
+
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        (Question(cert="spiffe://a/acme/x", key="k1"), "leave out --key"),
+        (Question(cert="spiffe://a/acme/x", tenant="rival"), "of tenant acme"),
+        (Question(cert="spiffe://a/acme/x", user="bob"), "of user web"),
+    ],
+)
+def test_a_certificate_is_asked_about_alone(question: Question, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        principal_of(question, CERTIFICATES, KEYS)
+    with pytest.raises(ValueError, match="not enabled"):
+        principal_of(Question(cert="spiffe://a/acme/x"), TWO, KEYS)
 
 
 def test_a_key_that_has_expired_is_refused_as_by_the_gateway() -> None:

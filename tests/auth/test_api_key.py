@@ -70,3 +70,13 @@ def test_replace_forgets_what_is_not_there_any_more() -> None:
 def test_no_credential_is_none() -> None:
     assert ApiKeys().principal({b"host": b"x"}) is None
     assert ApiKeys().principal({b"authorization": b"Bearer "}) is None
+    assert ApiKeys().principal({b"x-api-key": b"client-certificate"}) is None
+
+
+def test_what_is_a_key_can_be_told_without_asking_whose() -> None:
+    """The form of an issued one, known or not, and those that are declared."""
+    keys = ApiKeys([entry("whatever they had before", "ci")])
+
+    assert keys.knows(generate()[1].encode())
+    assert keys.knows(b"whatever they had before")
+    assert not keys.knows(b"whatever")

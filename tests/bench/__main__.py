@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.bench import dialects, door, estimates, outage, reloads, restarts
+from tests.bench import dialects, door, estimates, outage, reloads, restarts, soak
 from tests.bench.figures import Figure, render_object, render_table
 from tests.bench.findings import render_findings
 from tests.bench.machine import describe, is_in_memory
@@ -31,9 +31,10 @@ RELOADS = "reloads"
 RESTARTS = "restarts"
 DOOR = "door"
 OUTAGE = "outage"
+SOAK = "soak"
 DOOR_S = 25.0
 """Of traffic, without and with those who hold sockets: longer than a socket is let live."""
-ALONE = ([ESTIMATES], [DIALECTS], [RELOADS], [RESTARTS], [DOOR], [OUTAGE])
+ALONE = ([ESTIMATES], [DIALECTS], [RELOADS], [RESTARTS], [DOOR], [OUTAGE], [SOAK])
 
 
 def parse_options() -> argparse.Namespace:
@@ -58,6 +59,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--held", type=int, default=5000)
     parser.add_argument("--edits", type=int, default=500, help="of the configuration, one each 0.6 s")
     parser.add_argument("--rolls", type=int, default=50, help="rolling restarts")
+    parser.add_argument("--soak", type=float, default=600.0, help="seconds of the soak")
     parser.add_argument("--outage", type=float, default=60.0, help="seconds that the upstream fails for")
     parser.add_argument(
         "--workers", type=int, nargs="+", default=[1, 4], help="of the gateway, for reloads and outage"
@@ -77,6 +79,8 @@ def parse_options() -> argparse.Namespace:
         parser.error("--streams is up to 1000, --held up to 8000")
     if not 1 <= options.edits <= 1000 or not 1 <= options.rolls <= 100:
         parser.error("--edits is 1 to 1000, --rolls 1 to 100")
+    if not 10 <= options.soak <= 7200:
+        parser.error("--soak is 10 to 7200")
     if not {options.proxy_cpu, options.load_cpu} <= os.sched_getaffinity(0):
         parser.error("--proxy-cpu and --load-cpu name cores this process may not use")
     return options
@@ -88,7 +92,7 @@ def main() -> int:
         return compare_estimates()
     if options.scenarios == [DIALECTS]:
         return measure_dialects()
-    if options.scenarios in ([RELOADS], [RESTARTS], [DOOR], [OUTAGE]):
+    if options.scenarios in ([RELOADS], [RESTARTS], [DOOR], [OUTAGE], [SOAK]):
         return measure_changes(options)
     console = Console(stderr=True, highlight=False)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -181,6 +185,8 @@ def measure_changes(options: argparse.Namespace) -> int:
             found = door.measure(Path(work), DOOR_S, options.proxy_cpu, options.load_cpu, say)
         elif options.scenarios == [OUTAGE]:
             found = outage.measure(Path(work), options.outage, options.workers, options.proxy_cpu, say)
+        elif options.scenarios == [SOAK]:
+            found = soak.measure(Path(work), options.soak, options.proxy_cpu, say)
         else:
             found = restarts.measure(Path(work), options.rolls, options.proxy_cpu, say)
     wide = Console() if sys.stdout.isatty() else Console(width=160)

@@ -44,8 +44,11 @@ class Load:
     p99_us: int
 
 
-def run_wrk(work: Path, *, port: int, body: bytes, connections: int, seconds: float, cpu: int) -> Load:
-    """Load a port of this machine and wait for the end. Raises RuntimeError on any failed request."""
+def run_wrk(work: Path, *, port: int, body: bytes, connections: int, seconds: float, cpu: int | None) -> Load:
+    """Load a port of this machine and wait for the end. Raises RuntimeError on any failed request.
+
+    cpu: the core it stays on; None for any.
+    """
     body_file = work / "body.json"
     body_file.write_bytes(body)
     script = work / "load.lua"
@@ -61,7 +64,7 @@ def run_wrk(work: Path, *, port: int, body: bytes, connections: int, seconds: fl
         text=True,
         check=True,
         timeout=seconds + 30,
-        preexec_fn=lambda: os.sched_setaffinity(0, {cpu}),
+        preexec_fn=None if cpu is None else lambda: os.sched_setaffinity(0, {cpu}),
     )
     lines = [line for line in told.stdout.splitlines() if line.startswith("RESULT ")]
     if not lines:

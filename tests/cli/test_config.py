@@ -54,14 +54,14 @@ def test_check_without_the_secret(llmgw: Callable[..., Any], monkeypatch: pytest
 
 
 def test_check_of_a_broken_file(llmgw: Callable[..., Any], config: Path) -> None:
-    config.write_text("version: 1\nproviders: {a: {kind: echo}}\nlimts: 1\nredaction: 1\n")
+    config.write_text("version: 1\nproviders: {a: {kind: echo}}\nlimts: 1\nadmin: 1\n")
 
     outcome = llmgw("config", "check", "-c", str(config))
 
     assert outcome.code == 1
     assert outcome.out == ""
     assert "llmgw.yaml:3 limts: unknown key" in outcome.err
-    assert "llmgw.yaml:4 redaction: not available in this version" in outcome.err
+    assert "llmgw.yaml:4 admin: not available in this version" in outcome.err
 
 
 @pytest.mark.usefixtures("config")

@@ -57,7 +57,7 @@ def test_a_target_that_cannot_be_reached_is_exit_code_1(llmgw: Callable[..., Any
 
     (row,) = json.loads(outcome.out)
     assert outcome.code == 1
-    assert (row["ok"], row["verdict"]) == (False, "the upstream could not be reached")
+    assert (row["ok"], row["verdict"]) == (False, "the upstream could not be reached; see the base_url")
 
 
 def test_what_cannot_be_asked_is_said(llmgw: Callable[..., Any]) -> None:

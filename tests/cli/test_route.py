@@ -167,3 +167,18 @@ def test_the_running_gateway_tells_how_things_stand(config: Path, tmp_path: Path
     assert {row["policy"]: row["used"] for row in told["limits"]}["per-tenant"] == 4
     assert {row["unit"]: row["used"] for row in told["quotas"]}["requests"] == 4
     assert (eve["tenant"], eve["user"], eve["route"]) == ("rival", "eve", None)
+
+
+def test_claims_are_asked_of_by_name(llmgw: Run, config: Path) -> None:
+    claims = "  - {name: staff, match: {claim: {realm.groups: staff}}, model: pair}\n"
+    config.write_text(config.read_text().replace("routes:\n", f"routes:\n{claims}"))
+    ask = ("route", "explain", "--model", "echo", "--tenant", "acme", "--format", "json")
+
+    staff = llmgw(*ask, "--claim", "realm.groups=users", "--claim", "realm.groups=staff")
+    nobody = llmgw(*ask, "--claim", "realm.groups=users")
+    wrong = llmgw(*ask, "--claim", "staff")
+
+    assert json.loads(staff.out)["route"] == "staff"
+    assert json.loads(nobody.out)["routes"][0]["why_not"] == "not so: claim realm.groups equals staff"
+    assert wrong.code != 0
+    assert "--claim takes NAME=VALUE, as in groups=staff, not 'staff'" in wrong.err

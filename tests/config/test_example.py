@@ -45,7 +45,18 @@ def test_examples_load(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "section",
-    ["server", "storage", "limits", "alerts", "auth", "logging", "observability", "errors", "prices"],
+    [
+        "server",
+        "storage",
+        "limits",
+        "alerts",
+        "auth",
+        "cache",
+        "logging",
+        "observability",
+        "errors",
+        "prices",
+    ],
 )
 def test_example_names_every_setting(section: str) -> None:
     """A setting that is not in the example would not be found."""

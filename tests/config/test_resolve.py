@@ -109,7 +109,7 @@ def test_proxy_is_checked_when_it_is_known(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("value", ["not json", "[]", '{"type": "external_account"}', "ya29.token"])
+@pytest.mark.parametrize("value", ["not json", "[]", '{"type": "gdch_service_account"}', "ya29.token"])
 def test_googles_credentials_are_checked_when_they_are_known(value: str, tmp_path: Path) -> None:
     """They are JSON of many lines, so what no header takes is allowed there."""
     text = (

@@ -123,10 +123,9 @@ def test_patterns_that_decide_soon(pattern: str) -> None:
         ("{name: r, timeouts: {total: 0s}}", "routes[0].timeouts.total"),
         ("{name: 'a b'}", "routes[0].name"),
         ("{model: m}", "routes[0].name: is required"),
-        ("{name: r, cache: {mode: exact}}", "routes[0].cache: not available in this version"),
-        ("{name: r, idempotency: {mode: off}}", "routes[0].idempotency: not available in this version"),
-        ("{name: r, redaction: {logs: []}}", "routes[0].redaction: not available in this version"),
-        ("{name: r, match: {claim: {a: b}}}", "routes[0].match.claim: not available in this version"),
+        ("{name: r, redaction: {logs: []}}", "routes[0].redaction.logs: is for all that is logged"),
+        ("{name: r, match: {claim: {a..b: c}}}", "must be a claim's name, or names joined by dots"),
+        ("{name: r, match: {claim: {a: {regex: '(a+)+'}}}}", "could take long on a hostile value"),
     ],
 )
 def test_refused(route: str, refusal: str, refusals: Callable[..., list[str]]) -> None:

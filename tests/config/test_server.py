@@ -49,7 +49,7 @@ def test_not_addresses(value: object) -> None:
         ("trusted_proxies: [10.0.0.1/8]", "server.trusted_proxies[0]: not a network such as 10.0.0.0/8"),
         ("tls: {cert: c.pem}", "server.tls.cert: cert needs key"),
         ("tls: {key: k.pem}", "server.tls.key: key needs cert"),
-        ("tls: {client_ca: ca.pem}", "server.tls.client_ca: not available in this version"),
+        ("tls: {client_ca: ca.pem}", "server.tls.client_ca: asks nobody while client_auth is none"),
         ("front_door: {max_body: 32}", "server.front_door.max_body: 32 needs a unit"),
         ("front_door: {body_timeout: 0s}", 'body_timeout: "0s" must be more than zero'),
     ],

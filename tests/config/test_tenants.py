@@ -72,7 +72,6 @@ def test_expiry(text: str, moment: datetime) -> None:
         ("hosts: ['example.com:80']", "tenants.a.hosts[0]: must be a host name"),
         ("allow_models: ['a b']", "tenants.a.allow_models[0]: holds characters"),
         ("allow_models: gpt-4o", "tenants.a.allow_models: must be a list"),
-        ("models: {m: {cache: on}}", "tenants.a.models.m.cache: not available in this version"),
     ],
 )
 def test_refused(text: str, refusal: str, refusals: Refusals) -> None:

@@ -11,7 +11,8 @@ from llmgw.config.routes import RouteSettings
 from llmgw.config.unreachable import covers
 
 ECHO = "version: 1\nproviders: {e: {kind: echo}}\nmodels: {m: {targets: [{provider: e, model: x}]}}\n"
-TENANTS = "tenants: {acme: {}}\n"
+ISSUER = "{issuer: 'https://a.example.com', audience: a, tenant: acme}"
+TENANTS = f"tenants: {{acme: {{}}}}\nauth: {{jwt: [{ISSUER}]}}\n"
 
 
 def warnings(*routes: str) -> list[str]:
@@ -22,7 +23,7 @@ def warnings(*routes: str) -> list[str]:
 
 def test_a_route_behind_one_that_takes_all_of_its_requests() -> None:
     assert warnings("{name: all}", "{name: late, match: {model: m}}") == [
-        'f.yaml:7 routes[1]: no request gets here: "all" at f.yaml:6 routes[0] takes every one before'
+        'f.yaml:8 routes[1]: no request gets here: "all" at f.yaml:7 routes[0] takes every one before'
     ]
 
 
@@ -49,8 +50,14 @@ COVERED = [
     ("{headers: {x-a: {prefix: b}}}", "{headers: {x-a: {prefix: bc}}}"),
     ("{headers: {x-a: {regex: b+}}}", "{headers: {x-a: bb}}"),
     ("{key_labels: {a: b}}", "{key_labels: {a: b, c: d}}"),
+    ("{claim: {a: {present: true}}}", "{claim: {a: b}}"),
+    ("{claim: {a: {prefix: b}}}", "{claim: {a: bc, d: e}}"),
+    ("{claim: {a: b}}", "{claim: {a: b}, user: u}"),
 ]
 NOT_COVERED = [
+    ("{claim: {a: b}}", "{headers: {a: b}}"),
+    ("{claim: {a: b}}", "{claim: {a: c}}"),
+    ("{claim: {a: b}}", "{}"),
     ("{model: m}", "{}"),
     ("{model: gpt-4o}", "{model: 'gpt-*'}"),
     ("{model: 'gpt-?'}", "{model: 'gpt-*'}"),
@@ -107,7 +114,7 @@ def test_a_prefix_is_for_the_routes_that_take_it_off() -> None:
 def test_a_path_at_which_nothing_is_served(route: str, reason: str) -> None:
     (warning,) = warnings(route)
 
-    assert warning == f"f.yaml:6 routes[0].match.path: no request gets here: {reason}"
+    assert warning == f"f.yaml:7 routes[0].match.path: no request gets here: {reason}"
 
 
 @pytest.mark.parametrize(

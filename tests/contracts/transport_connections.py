@@ -60,7 +60,7 @@ class ConnectionCases(TransportCases):
         assert second.ended
         assert len(upstream.connections) == 1
 
-    async def test_origins_do_not_share(self, transport: Transport, upstream: ScriptedUpstream) -> None:
+    async def test_j20_origins_do_not_share(self, transport: Transport, upstream: ScriptedUpstream) -> None:
         """Different settings, different connections."""
         upstream.default(json_reply({}))
 
@@ -82,7 +82,7 @@ class ConnectionCases(TransportCases):
         assert len(upstream.connections) == 2
 
     @pytest.mark.parametrize("ending", [cut(), reset()], ids=["cut", "reset"])
-    async def test_stale_connection_is_replaced(
+    async def test_j14_stale_connection_is_replaced(
         self, transport: Transport, upstream: ScriptedUpstream, ending: object
     ) -> None:
         """A reused connection that dies unanswered costs the caller nothing (J14)."""
@@ -96,7 +96,7 @@ class ConnectionCases(TransportCases):
         assert heard.body == b'{"n": 2}'
         assert len(upstream.connections) == 2
 
-    async def test_connection_closed_while_idle(
+    async def test_j14_connection_closed_while_idle(
         self, transport: Transport, upstream: ScriptedUpstream
     ) -> None:
         """Is not even tried."""
@@ -109,7 +109,9 @@ class ConnectionCases(TransportCases):
 
         assert len(upstream.requests) == 2
 
-    async def test_stale_retry_happens_once(self, transport: Transport, upstream: ScriptedUpstream) -> None:
+    async def test_j14_stale_retry_happens_once(
+        self, transport: Transport, upstream: ScriptedUpstream
+    ) -> None:
         """The fresh connection's failure is the caller's."""
         upstream.script(json_reply({}))
         upstream.script(cut())
@@ -121,7 +123,7 @@ class ConnectionCases(TransportCases):
         assert (type(error), error.phase) == (UpstreamBroken, "first byte")
         assert len(upstream.requests) == 3
 
-    async def test_no_retry_after_a_byte(self, transport: Transport, upstream: ScriptedUpstream) -> None:
+    async def test_j14_no_retry_after_a_byte(self, transport: Transport, upstream: ScriptedUpstream) -> None:
         """An upstream that began to answer has seen the request."""
         upstream.script(json_reply({}))
         upstream.script(raw(b"H"), delay(0.02), cut())
@@ -287,7 +289,7 @@ class ConnectionCases(TransportCases):
             assert (await heard.over()).ended
         assert len(upstream.connections) == 2
 
-    async def test_full_pool_overloads(self, transport: Transport, upstream: ScriptedUpstream) -> None:
+    async def test_j20_full_pool_overloads(self, transport: Transport, upstream: ScriptedUpstream) -> None:
         """After a second in line; other origins do not notice (J20)."""
         upstream.script(hang())
         to = origin(upstream, max_connections=1)
@@ -305,7 +307,9 @@ class ConnectionCases(TransportCases):
         assert 0.9 < asyncio.get_running_loop().time() - started < 1.5
         assert not call.dispatched
 
-    async def test_full_pool_and_full_line(self, transport: Transport, upstream: ScriptedUpstream) -> None:
+    async def test_j20_full_pool_and_full_line(
+        self, transport: Transport, upstream: ScriptedUpstream
+    ) -> None:
         """The line is bounded too."""
         upstream.script(hang())
         to = origin(upstream, max_connections=1)

@@ -201,7 +201,7 @@ class FailureCases(TransportCases):
         ],
     )
     @pytest.mark.parametrize("size", [1, 1000])
-    async def test_malformed_answer(
+    async def test_c10_j13_malformed_answer(
         self, transport: Transport, upstream: ScriptedUpstream, answer: bytes, size: int
     ) -> None:
         """Refused as such (C10), whole or byte by byte, and the connection is closed."""
@@ -226,7 +226,7 @@ class FailureCases(TransportCases):
         ],
         ids=["value", "headers", "201 headers", "64 KiB", "informational", "blank", "extension", "trailers"],
     )
-    async def test_endless_head(
+    async def test_c10_endless_head(
         self, transport: Transport, upstream: ScriptedUpstream, answer: list[object]
     ) -> None:
         """A head, a chunk line or trailers of any size are cut off early (C10, J12)."""

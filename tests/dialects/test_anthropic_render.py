@@ -84,9 +84,7 @@ def test_tuning_that_cannot_be_said_is_named() -> None:
     assert dropped == (
         "frequency_penalty",
         "logit_bias",
-        "logprobs",
         "metadata",
-        "modalities",
         "presence_penalty",
         "seed",
         "service_tier",

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from llmgw.core.chat import ChatRequest, Format, Reasoning, Text, Tool, ToolChoice
+from llmgw.core.chat import ChatRequest, Format, Message, Reasoning, Text, Tool, ToolChoice
 from llmgw.core.errors import InvalidRequest, UnsupportedOperation
 from llmgw.dialects import gemini, openai_chat
 from llmgw.dialects.anthropic_request import parse_request
@@ -34,8 +34,8 @@ def test_system_text_may_stand_among_the_messages() -> None:
         system="first", messages=[*HELLO, {"role": "system", "content": [{"type": "text", "text": "later"}]}]
     )
 
-    assert request.system == (Text("first"), Text("later"))
-    assert len(request.messages) == 1
+    assert request.system == (Text("first"),)
+    assert request.messages[1] == Message("system", (Text("later"),), at="messages[1]")
 
 
 @pytest.mark.parametrize(

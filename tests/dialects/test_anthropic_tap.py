@@ -70,6 +70,17 @@ def test_error_in_either_shape(body: bytes) -> None:
     assert not reader.done
 
 
+@pytest.mark.parametrize("last", [b"", b"\n\n"])
+def test_an_error_that_clients_pass_over_is_said_once_more(last: bytes) -> None:
+    """Their SDKs read events by name, and one in OpenAI's shape has none."""
+    reader = tap()
+    sent = reader.feed(BEGIN + b'data: {"error":{"message":"m","type":"rate_limit_error"}}' + last)
+    rest = reader.rest()
+
+    said = b'event: error\ndata: {"type":"error","error":{"type":"rate_limit_error","message":"m"}}\n\n'
+    assert (sent + rest).endswith(b"\n\n" + said)
+
+
 def test_last_event_that_was_never_closed() -> None:
     reader = tap()
     reader.feed(BEGIN + end(output_tokens=7) + STOPPED.removesuffix(b"\n"))

@@ -77,7 +77,6 @@ def test_tuning_that_cannot_be_said_is_dropped_by_name() -> None:
     assert dropped == (
         "cache_control",
         "frequency_penalty",
-        "logprobs",
         "output_config.effort",
         "parallel_tool_calls",
         "presence_penalty",

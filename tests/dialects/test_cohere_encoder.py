@@ -4,6 +4,8 @@ import json
 import random
 from typing import Any
 
+import pytest
+
 from llmgw.core.chat import ChatAnswer, Choice, Text, Thinking, ToolCall
 from llmgw.core.errors import UpstreamError
 from llmgw.core.events import (
@@ -140,3 +142,22 @@ def test_an_answer_of_nothing() -> None:
     assert body["message"] == {"role": "assistant", "content": []}
     assert body["finish_reason"] == "COMPLETE"
     assert "usage" not in body
+
+
+@pytest.mark.parametrize(
+    ("stop", "reason"),
+    [
+        ("stop", "COMPLETE"),
+        ("length", "MAX_TOKENS"),
+        ("stop_sequence", "STOP_SEQUENCE"),
+        ("tool_calls", "TOOL_CALL"),
+        ("content_filter", "ERROR_TOXIC"),
+        ("refusal", "ERROR_TOXIC"),
+    ],
+)
+def test_why_an_answer_ended(stop: str, reason: str) -> None:
+    """A refusal is not an answer that is complete."""
+    answer = ChatAnswer(id="r1", model="m", choices=(Choice((Text("a"),), stop),))
+
+    assert json.loads(render_answer(answer))["finish_reason"] == reason
+    assert events_of(written(ChoiceEnded(0, stop), Finished()))[-1]["delta"]["finish_reason"] == reason

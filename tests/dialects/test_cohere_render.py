@@ -220,7 +220,6 @@ def test_tuning_that_is_lost_is_named() -> None:
         "name",
         "is_error",
         "logit_bias",
-        "tools",
         "user",
         "parallel_tool_calls",
         "cache_control",

@@ -42,6 +42,14 @@ def test_a_bad_key_says_which_scheme_is_wanted() -> None:
     assert b"www-authenticate: Bearer\r\n" in error_reply(InvalidCredentials("no"), "openai", "r").head
 
 
+def test_a_bad_token_says_what_is_wrong_with_it_instead() -> None:
+    challenge = ("www-authenticate", 'Bearer error="invalid_token"')
+    head = error_reply(InvalidCredentials("no", headers=(challenge,)), "openai", "r").head
+
+    assert head.count(b"www-authenticate") == 1
+    assert b'www-authenticate: Bearer error="invalid_token"\r\n' in head
+
+
 @pytest.mark.parametrize("text", ["a\r\n\r\ndata: [DONE]", "a\nevent: x", "\u2028"])
 def test_k05_an_error_in_a_stream_is_one_event(text: str) -> None:
     """Whatever an error says, it cannot end its event or begin another."""

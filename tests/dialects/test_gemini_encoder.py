@@ -194,11 +194,15 @@ def test_k04_stream_that_breaks_ends_in_an_error_and_nothing_more() -> None:
 
 
 @pytest.mark.parametrize("before", [[], [Delta(0, 0, "a")]])
-def test_array_that_breaks_is_still_an_array(before: list[ChatEvent]) -> None:
+def test_array_that_breaks_ends_in_an_error_and_has_no_end(before: list[ChatEvent]) -> None:
+    """Google's own reader passes over errors, and raises for an array that is not closed."""
     encoder = GeminiEncoder("m", True)
     data = b"".join(encoder.feed(event) for event in before)
+    data += encoder.fail(UpstreamBroken("cut\r\n\r\ndata: x"))
+    with pytest.raises(ValueError, match="Expecting ',' delimiter"):
+        json.loads(data)
 
-    documents = json.loads(data + encoder.fail(UpstreamBroken("cut\r\n\r\ndata: x")))
+    documents = json.loads(data + b"]")
 
     assert documents[-1] == {"error": {"code": 502, "message": "cut\r\n\r\ndata: x", "status": "UNAVAILABLE"}}
 

@@ -167,7 +167,6 @@ def test_tuning_that_cannot_be_said_is_named() -> None:
         "reasoning.effort",
         "reasoning.budget",
         "logit_bias",
-        "previous_response_id",
     }
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmgw.core.chat import (
@@ -121,6 +121,7 @@ def requests(*, thoughts: bool = False) -> st.SearchStrategy[ChatRequest]:
     return st.tuples(members, st.just({}) | with_tools).map(lambda both: ChatRequest(**both[0], **both[1]))
 
 
+@settings(deadline=None)
 @given(requests())
 def test_a_request_written_and_read_is_the_same(request: ChatRequest) -> None:
     rendered = DIALECT.render_request(request)
@@ -129,6 +130,7 @@ def test_a_request_written_and_read_is_the_same(request: ChatRequest) -> None:
     assert DIALECT.parse_request(rendered.body, "", False) == request
 
 
+@settings(deadline=None)
 @given(requests(thoughts=True))
 def test_a_request_with_thoughts_written_for_openrouter_and_read_is_the_same(request: ChatRequest) -> None:
     dialect = dialect_for("openrouter")
@@ -164,6 +166,7 @@ USAGES = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(
     st.builds(
         ChatAnswer,
@@ -207,6 +210,7 @@ STREAMED_CHOICES = CHOICES.filter(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(STREAMED_CHOICES, min_size=1, max_size=2), USAGES)
 def test_a_stream_written_and_read_is_the_same(choices: list[Choice], usage: Usage) -> None:
     events: list[ChatEvent] = [Started("c1", "public", 5)]

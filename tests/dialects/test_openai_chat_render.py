@@ -179,7 +179,7 @@ def test_structure_that_cannot_be_said_is_refused(name: str) -> None:
 
 
 def test_structure_that_is_empty_is_nothing() -> None:
-    assert rendered(extra={"background": "false"}) == ({}, ("background",))
+    assert rendered(extra={"background": "false"}) == ({}, ())
 
 
 def test_audio_answers_are_only_openai_s() -> None:

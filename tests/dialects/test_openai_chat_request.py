@@ -44,8 +44,11 @@ def test_everything() -> None:
 
     assert parse_request(body.encode(), "", False) == ChatRequest(
         model="gpt-x",
-        messages=(Message("user", (Text("hello"),), "ann"),),
-        system=(Text("be brief"), Text("and kind")),
+        messages=(
+            Message("user", (Text("hello"),), "ann"),
+            Message("system", (Text("and kind"),), at="messages[2]"),
+        ),
+        system=(Text("be brief"),),
         tools=(Tool("f", "d", schema, True), Tool("g")),
         tool_choice=ToolChoice("tool", "f"),
         parallel_tools=False,
@@ -150,7 +153,7 @@ def test_what_messages_say_that_nobody_knows_is_named_once() -> None:
         ({"functions": [{"name": "f"}]}, "functions"),
         ({"function_call": "auto"}, "function_call"),
         ({"tools": [{"type": "custom", "custom": {"name": "f"}}]}, "tools[0].type"),
-        ({"tool_choice": {"type": "allowed_tools", "allowed_tools": {}}}, "tool_choice"),
+        ({"tool_choice": {"type": "custom", "custom": {"name": "f"}}}, "tool_choice"),
         ({"response_format": {"type": "grammar"}}, "response_format"),
     ],
 )

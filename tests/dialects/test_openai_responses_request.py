@@ -102,7 +102,7 @@ def test_the_model_may_stand_outside_of_the_body() -> None:
         ({"tools": [{"type": "web_search"}]}, "tools[0]"),
         ({"tools": [{"type": "function", "name": "f"}, {"type": "mcp", "server_label": "s"}]}, "tools[1]"),
         ({"tools": [{"type": "custom", "name": "f"}]}, "tools[0]"),
-        ({"tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": []}}, "tool_choice"),
+        ({"tool_choice": {"type": "custom", "name": "f"}}, "tool_choice"),
         ({"text": {"format": {"type": "grammar"}}}, "text.format.type"),
         ({"input": [{"type": "item_reference", "id": "rs_1"}]}, "input[0]"),
         ({"input": [{"id": "rs_1"}]}, "input[0]"),

@@ -15,11 +15,21 @@ import pytest
 from llmgw.core.chat import ChatRequest
 from llmgw.core.errors import UpstreamBroken
 from llmgw.core.events import ChatEvent
-from llmgw.dialects import anthropic, gemini, ollama, openai_chat, openai_responses
+from llmgw.dialects import (
+    anthropic,
+    bedrock_converse,
+    cohere,
+    gemini,
+    ollama,
+    openai_chat,
+    openai_responses,
+)
 from llmgw.dialects.base import Dialect
 from llmgw.dialects.translation import TranslatedBody, TranslatedStream
 from tests.dialects import (
+    test_bedrock_converse,
     test_conformance_anthropic,
+    test_conformance_cohere,
     test_conformance_gemini,
     test_conformance_ollama,
     test_conformance_openai_chat,
@@ -41,14 +51,22 @@ DIALECTS: dict[str, Dialect] = {
     "openai_responses": openai_responses.DIALECT,
     "anthropic": anthropic.ANTHROPIC,
     "gemini": gemini.DIALECT,
+    "gemini array": gemini.ARRAY,
     "ollama": ollama.DIALECT,
+    "cohere": cohere.DIALECT,
+    "bedrock": bedrock_converse.DIALECT,
 }
-PAIRS = [(upstream, client) for upstream in DIALECTS for client in DIALECTS if upstream != client]
+CLIENTS = [name for name in DIALECTS if name != "bedrock"]
+UPSTREAMS = [name for name in DIALECTS if name != "gemini array"]
+PAIRS = [(upstream, client) for upstream in UPSTREAMS for client in CLIENTS if upstream != client]
 
 REQUEST = ChatRequest(model="m", messages=())
 
-WITHOUT_REFUSALS = frozenset({"anthropic", "gemini", "ollama"})
+WITHOUT_REFUSALS = frozenset({"anthropic", "gemini", "gemini array", "ollama", "cohere"})
 """Have no part for a refusal in words: their clients read it as text."""
+
+WITHOUT_MODELS = frozenset({"cohere"})
+"""Do not say who answered."""
 
 WITHOUT_SHARES = frozenset({"ollama"})
 """Count input and output, and not what of it was cached or spent on reasoning."""
@@ -66,6 +84,18 @@ def recorded(upstream: str, *, stream: bool) -> Iterator[tuple[Case, Case]]:
         yield from test_conformance_anthropic.messages(stream=stream)
     elif upstream == "gemini":
         yield from test_conformance_gemini.streams() if stream else test_conformance_gemini.answers()
+    elif upstream == "cohere":
+        for case, reference in cases(test_conformance_cohere.API):
+            if case["status"] == 200 and case["stream"] is stream:
+                plan = test_conformance_cohere.plan_of(body_of(case), stream)
+                yield case, test_conformance_cohere.expected(reference, plan)
+    elif upstream == "bedrock":
+        for case, reference in cases("converse-stream" if stream else "converse"):
+            if case["status"] == 200:
+                own = test_bedrock_converse.clients_own(case, reference)
+                if not stream and not own["text"]:
+                    own["text"] = test_bedrock_converse.cited(case)
+                yield case, own
     elif upstream == "openai_chat":
         for case, reference in test_conformance_openai_chat.exchanges(stream=stream):
             yield case, test_conformance_openai_chat.expected(reference)[0]
@@ -110,7 +140,7 @@ def wrong_for(client: str, case: Case, got: Gathered, own: Gathered, reference: 
     wrong = differences(got, reference)
     if [call[0] for call in got.calls] != [call[0] for call in own.calls]:
         wrong.append(f"ids of calls: {got.calls} are not {own.calls}")
-    if got.model != "public":
+    if got.model != ("" if client in WITHOUT_MODELS else "public"):
         wrong.append(f"model: {got.model}")
     return [f"{case['id']} {line}" for line in wrong]
 

@@ -79,7 +79,7 @@ def test_a_probe_without_an_outcome_frees_its_place() -> None:
     assert breaker.admits(2.5)
 
 
-def test_traffic_comes_back_by_and_by() -> None:
+def test_j11_traffic_comes_back_by_and_by() -> None:
     breaker = opened()
     breaker.admits(2.0)
     breaker.succeeded(2.0, probe=True)

@@ -108,7 +108,7 @@ def test_a_refused_credential_spares_every_target_of_the_account() -> None:
     assert first(found) == "p1"
 
 
-def test_a_recovered_target_gets_its_share_back_by_and_by() -> None:
+def test_j11_a_recovered_target_gets_its_share_back_by_and_by() -> None:
     found = plan("priority", 1, 1)
     breaker = found.lanes[0].health.breaker
     assert breaker is not None

@@ -16,6 +16,10 @@ from llmgw.engine.match import (
     Route,
     Routes,
     asked_of,
+    claim_begins,
+    claim_equals,
+    claim_fits,
+    claim_present,
     header_begins,
     header_equals,
     header_fits,
@@ -230,3 +234,38 @@ def test_what_is_asked_is_read_off_the_exchange() -> None:
 
     ex.fields |= {PATH: b"/v1/models/g:generateContent", PREFIX: b"/fast"}
     assert (asked_of(ex).path, asked_of(ex).prefix) == ("/fast/v1/models/g:generateContent", "/fast")
+
+
+CLAIMS = (("groups", ("users", "staff")), ("realm.org", ("acme",)), ("long", ("x" * 257,)), ("nothing", ()))
+
+
+@pytest.mark.parametrize(
+    ("condition", "holds"),
+    [
+        (claim_equals("groups", "staff"), True),
+        (claim_equals("groups", "staf"), False),
+        (claim_equals("groups", "users,staff"), False),
+        (claim_equals("gone", ""), False),
+        (claim_begins("realm.org", "ac"), True),
+        (claim_begins("realm.org", "b"), False),
+        (claim_fits("groups", "s.+"), True),
+        (claim_fits("groups", "s"), False),
+        (claim_fits("long", "x+"), False),
+        (claim_present("nothing", True), True),
+        (claim_present("gone", True), False),
+        (claim_present("gone", False), True),
+        (claim_present("groups", False), False),
+    ],
+)
+def test_of_a_claim_with_several_values_one_must_fit(condition: Condition, holds: bool) -> None:
+    """A claim that is not there fits nothing."""
+    who = Asked("/", "", "", {}, "acme", None, (), "m", CLAIMS)
+
+    assert condition.holds(who) is holds
+    assert not condition.settled
+
+
+def test_a_request_is_asked_for_the_claims_of_its_principal() -> None:
+    ex = exchange(principal=Principal("acme", claims=CLAIMS), fields={b"host": b"x"})
+
+    assert asked_of(ex).claims == CLAIMS

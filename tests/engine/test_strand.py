@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from llmgw.engine.strand import Pause, Strand
+from llmgw.core.errors import ClientGone, Unavailable
+from llmgw.engine.strand import Pause, Strand, sheltered
 
 
 class Ended:
@@ -140,3 +141,22 @@ def test_the_error_of_the_coroutine_is_told() -> None:
     Told(road(), ended).start()
 
     assert isinstance(ended.errors[0], KeyError)
+
+
+async def test_what_is_sheltered_is_done_whatever_interrupts() -> None:
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[str] = loop.create_future()
+    found = []
+
+    async def work() -> None:
+        found.append(await sheltered(future))
+
+    strand = Strand(work())
+    strand.start()
+    strand.interrupt(ClientGone("left"))
+    strand.interrupt(Unavailable("stopping"))
+    assert found == []
+    future.set_result("done")
+    await asyncio.sleep(0)
+
+    assert found == ["done"]

@@ -24,8 +24,10 @@ from llmgw.server.bounded import httptools_parser
 from llmgw.server.front_door import FrontDoor
 from llmgw.server.gateway import Gateway
 from llmgw.server.listeners import bind, data_listener
+from llmgw.server.tls import tls_of
 from llmgw.stores.counters import MemoryCounters
 from llmgw.stores.memory import MemoryJournal
+from llmgw.stores.peers import MemoryPeers
 from llmgw.stores.targets import MemoryTargets
 from llmgw.tokens.estimate import estimate_request
 from llmgw.transport.http import HttpTransport
@@ -155,12 +157,13 @@ class RunningGateway:
             self.road,
             build_generation(document, resources),
             replace(self._door, trusted=document.server.trusted_proxies or self._door.trusted),
+            MemoryPeers(),
         )
         self._transport = resources.transport
         sock = bind("test", "127.0.0.1", 0)
         self.port = sock.getsockname()[1]
         self.listener = data_listener(sock, build_app(self.gateway), self.gateway, loop, self._make_parser)
-        await self.listener.open(loop)
+        await self.listener.open(loop, tls_of(document.server.tls))
         return self
 
     async def __aexit__(

@@ -1,4 +1,7 @@
-"""Two hosts on one machine: data directories of their own, one PostgreSQL, one Redis."""
+"""Two hosts on one machine: data directories and addresses of their own, one PostgreSQL, one Redis.
+
+Each reaches Redis over a wire of its own, which can break.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tests.fakes.postgres import postgres_server
+from tests.fakes.postgres import PostgresServer, postgres_server
 from tests.fakes.process import GatewayProcess, rows
-from tests.fakes.raw_client import RawClient, chat, request
+from tests.fakes.raw_client import Answer, RawClient, chat, request
 from tests.fakes.redis import RedisServer, redis_server
+from tests.fakes.wire import Wire
 
+ADDRESSES = ("127.0.0.1", "127.0.0.2")
 CONFIG = """
 version: 1
 server: {{workers: {workers}, lame_duck: 100ms, drain_timeout: 5s}}
@@ -27,15 +32,28 @@ tenants:
   sliding:
     limits: {{per_tenant: {{requests: {limit}, window: 1h, algorithm: sliding_window, segments: 6}}}}
   bought: {{quotas: [{{per: tenant, requests: {limit}, window: month}}]}}
+  unlimited: {{}}
 """
+TENANTS = ("rated", "sliding", "bought")
 
 
 class Hosts:
-    """The running gateways. keys: by tenant."""
+    """The running gateways. keys: by tenant. wires: to Redis, one a host. database: its name."""
 
-    def __init__(self, gateways: list[GatewayProcess], redis: RedisServer, keys: dict[str, str]) -> None:
+    def __init__(
+        self,
+        gateways: list[GatewayProcess],
+        redis: RedisServer,
+        wires: list[Wire],
+        server: PostgresServer,
+        database: str,
+        keys: dict[str, str],
+    ) -> None:
         self.gateways = gateways
         self.redis = redis
+        self.wires = wires
+        self.server = server
+        self.database = database
         self.keys = keys
 
     async def race(self, tenant: str, requests: int, connections: int = 8) -> Counter[int]:
@@ -44,8 +62,8 @@ class Hosts:
         found: Counter[int] = Counter()
         body = request(chat("hi", model="echo"), key=self.keys[tenant])
 
-        async def ask(port: int) -> None:
-            client = await RawClient.connect(port)
+        async def ask(gateway: GatewayProcess) -> None:
+            client = await RawClient.connect(gateway.port, host=gateway.host)
             try:
                 for _ in left:
                     await client.send(body)
@@ -53,38 +71,61 @@ class Hosts:
             finally:
                 await client.vanish()
 
-        await asyncio.gather(*(ask(gateway.port) for gateway in self.gateways for _ in range(connections)))
+        await asyncio.gather(*(ask(gateway) for gateway in self.gateways for _ in range(connections)))
         return found
 
-    async def ask(self, host: int, tenant: str) -> tuple[int, bytes]:
-        """Status and head of one request."""
-        client = await RawClient.connect(self.gateways[host].port)
+    async def answer(self, host: int, tenant: str) -> Answer:
+        """That to one request."""
+        gateway = self.gateways[host]
+        client = await RawClient.connect(gateway.port, host=gateway.host)
         try:
             await client.send(request(chat("hi", model="echo"), key=self.keys[tenant]))
-            answer = await client.read_answer()
-            return answer.status, str(answer.headers).encode()
+            return await client.read_answer()
         finally:
             await client.vanish()
 
+    async def ask(self, host: int, tenant: str) -> tuple[int, bytes]:
+        """Status and head of one request."""
+        answer = await self.answer(host, tenant)
+        return answer.status, str(answer.headers).encode()
+
 
 @contextmanager
-def two_hosts(directory: Path, *, workers: int, limit: int, budget: str = "2000ms") -> Iterator[Hosts]:
+def two_hosts(
+    directory: Path,
+    *,
+    workers: int,
+    limit: int,
+    budget: str = "2000ms",
+    config: str = CONFIG,
+    wired: bool = True,
+    redis_url: str | None = None,
+) -> Iterator[Hosts]:
+    """wired: whether Redis is reached over wires; without, nothing stands between.
+
+    redis_url: of another one than is started here.
+    """
     with ExitStack() as stack:
-        database = stack.enter_context(postgres_server().llmgw())
+        server = postgres_server()
+        database = stack.enter_context(server.llmgw())
         redis = stack.enter_context(redis_server(directory))
+        wires = [stack.enter_context(Wire(redis.port)) for _ in ADDRESSES] if wired else []
+        ports = [wire.port for wire in wires] or [redis.port] * len(ADDRESSES)
         places = []
-        for name in ("a", "b"):
+        for name, port in zip(("a", "b"), ports, strict=True):
             place = directory / name
             place.mkdir()
+            url = redis_url or f"redis://127.0.0.1:{port}/0?budget={budget}"
             (place / "llmgw.yaml").write_text(
-                CONFIG.format(
-                    workers=workers, database=database, redis=f"{redis.url}?budget={budget}", limit=limit
-                )
+                config.format(workers=workers, database=database, redis=url, limit=limit)
             )
             places.append(place)
         keys = {
             tenant: str(rows("keys", "create", "--tenant", tenant, cwd=places[0])["key"])
-            for tenant in ("rated", "sliding", "bought")
+            for tenant in TENANTS
         }
-        gateways = [stack.enter_context(GatewayProcess(place)) for place in places]
-        yield Hosts(gateways, redis, keys)
+        gateways = [
+            stack.enter_context(GatewayProcess(place, host=address))
+            for place, address in zip(places, ADDRESSES, strict=True)
+        ]
+        yield Hosts(gateways, redis, wires, server, database.rpartition("/")[2], keys)

@@ -60,17 +60,23 @@ def within(seconds: float, condition: Callable[[], bool]) -> bool:
 
 
 class GatewayProcess:
-    """`with GatewayProcess(directory, "-c", "llmgw.yaml") as gateway:` runs `llmgw serve` there."""
+    """`with GatewayProcess(directory, "-c", "llmgw.yaml") as gateway:` runs `llmgw serve` there.
 
-    def __init__(self, directory: Path, *args: str, env: Mapping[str, str] | None = None) -> None:
+    host: the address of loopback that it listens on.
+    """
+
+    def __init__(
+        self, directory: Path, *args: str, env: Mapping[str, str] | None = None, host: str = "127.0.0.1"
+    ) -> None:
         self.directory = directory
+        self.host = host
         self.port = free_port()
         self.admin_port = free_port()
         self._args = args
         self._env = {
             **(env or {}),
-            "LLMGW_SERVER__LISTEN": f"127.0.0.1:{self.port}",
-            "LLMGW_SERVER__ADMIN_LISTEN": f"127.0.0.1:{self.admin_port}",
+            "LLMGW_SERVER__LISTEN": f"{host}:{self.port}",
+            "LLMGW_SERVER__ADMIN_LISTEN": f"{host}:{self.admin_port}",
         }
         self._process: subprocess.Popen[bytes] | None = None
         self.out = directory / "serve.out"
@@ -78,7 +84,7 @@ class GatewayProcess:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"http://{self.host}:{self.port}/v1"
 
     @property
     def pid(self) -> int:
@@ -114,14 +120,14 @@ class GatewayProcess:
 
     def ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/readyz", timeout=2) as answer:
+            with urllib.request.urlopen(f"http://{self.host}:{self.admin_port}/readyz", timeout=2) as answer:
                 return bool(answer.status == 200)
         except (URLError, ConnectionError, TimeoutError):
             return False
 
     def admin(self, path: str) -> str:
         """What the admin listener says."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{self.host}:{self.admin_port}{path}", timeout=5) as answer:
             return str(answer.read().decode())
 
     def events(self, name: str) -> list[dict[str, object]]:

@@ -34,13 +34,13 @@ class RawClient:
         self._chunked = False
 
     @classmethod
-    async def connect(cls, port: int, *, receive_buffer: int | None = None) -> Self:
+    async def connect(cls, port: int, *, receive_buffer: int | None = None, host: str = "127.0.0.1") -> Self:
         sock = socket.socket()
         if receive_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         sock.setblocking(False)
         try:
-            await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+            await asyncio.get_running_loop().sock_connect(sock, (host, port))
         except OSError:
             sock.close()
             raise

@@ -15,6 +15,7 @@ class Wire:
     delay_s: before each piece that the server sends.
     silent: nothing gets through any more, and nothing says so.
     cut_answer: is shown what the server sends; where it says so the connection ends instead.
+    deafens: is shown what clients send; where it says so that client hears nothing any more.
     """
 
     def __init__(self, server: int) -> None:
@@ -29,6 +30,7 @@ class Wire:
         self.delay_s = 0.0
         self.silent = False
         self.cut_answer: Callable[[bytes], bool] = lambda data: False
+        self.deafens: Callable[[bytes], bool] = lambda data: False
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -76,9 +78,10 @@ class Wire:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._server)
             both.add(far_writer)
             self._writers |= both
+            deaf = asyncio.Event()
             await asyncio.gather(
-                self._carry(reader, far_writer, from_server=False),
-                self._carry(far_reader, writer, from_server=True),
+                self._carry(reader, far_writer, deaf, from_server=False),
+                self._carry(far_reader, writer, deaf, from_server=True),
             )
         except OSError:
             return
@@ -88,7 +91,12 @@ class Wire:
             self._writers -= both
 
     async def _carry(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, from_server: bool
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        deaf: asyncio.Event,
+        *,
+        from_server: bool,
     ) -> None:
         try:
             while data := await reader.read(65536):
@@ -98,6 +106,10 @@ class Wire:
                     await asyncio.sleep(0.02)
                 if from_server and self.cut_answer(data):
                     break
+                if not from_server and self.deafens(data):
+                    deaf.set()
+                if from_server and deaf.is_set():
+                    continue
                 writer.write(data)
                 await writer.drain()
         except OSError:

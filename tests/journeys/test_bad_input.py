@@ -12,7 +12,7 @@ import pytest
 
 from tests.fakes.gateway import RunningGateway
 from tests.fakes.raw_client import RawClient, chat, request
-from tests.fakes.upstream import ScriptedUpstream, json_reply
+from tests.fakes.upstream import ScriptedUpstream, hang, json_reply
 
 DEEP = b'{"model":"gpt-4o","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 LONG_NUMBER = b'{"model":"gpt-4o","n":' + b"9" * 4301 + b"}"
@@ -341,7 +341,7 @@ async def test_the_connection_ends_as_the_client_asks(gateway: RunningGateway, v
     assert await client.at_end()
 
 
-async def test_expect_100_continue(gateway: RunningGateway) -> None:
+async def test_a15_expect_100_continue(gateway: RunningGateway) -> None:
     client = await gateway.connect()
     raw = request(chat(), headers={"expect": "100-continue"})
     head, _, body = raw.partition(b"\r\n\r\n")
@@ -436,3 +436,68 @@ async def test_b02_connections_of_one_address_are_capped(gateway: RunningGateway
     gateway.gateway.gone("10.0.0.1")
 
     assert _admitted(gateway, "10.0.0.1", 5) == 1
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/responses", "/api/chat"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"])
+async def test_k07_other_methods_of_stream_routes(gateway: RunningGateway, path: str, method: str) -> None:
+    client = await RawClient.connect(gateway.port)
+    await client.send(request(path=path, method=method))
+    answer = await client.read_head()
+
+    assert answer.status == 405
+    assert answer.headers["allow"] == "POST"
+    await client.vanish()
+
+
+async def test_k07_stream_options_that_nobody_knows(
+    gateway: RunningGateway, upstream: ScriptedUpstream
+) -> None:
+    """They are the upstream's to judge, and not lost beside ours."""
+    body = chat(stream=True, stream_options={"later": 1})
+    assert (await gateway.ask(body)).status == 200
+    assert upstream.requests[0].json["stream_options"] == {"later": 1, "include_usage": True}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_k09_a_client_that_closes_its_half_has_left(
+    gateway: RunningGateway, upstream: ScriptedUpstream, stream: bool
+) -> None:
+    """As most servers see it. Its upstream call ends, and nothing stays held."""
+    upstream.script(hang())
+    client = await gateway.open(chat(stream=stream))
+    assert await upstream.received(1)
+    client.writer.write_eof()
+
+    assert await upstream.closed(2.0)
+    assert (await gateway.settled())[0].outcome == "client_gone"
+
+
+async def test_c10_headers_of_the_upstream_stay_there(
+    gateway: RunningGateway, upstream: ScriptedUpstream
+) -> None:
+    upstream.script(
+        json_reply(
+            {"id": "x", "usage": {"prompt_tokens": 1, "completion_tokens": 1}},
+            200,
+            {
+                "set-cookie": "a=b",
+                "server": "up",
+                "keep-alive": "timeout=1",
+                "x-ratelimit-limit-requests": "7",
+                "access-control-allow-origin": "*",
+                "openai-organization": "org-secret",
+            },
+        )
+    )
+    answer = await gateway.ask(chat())
+
+    assert answer.status == 200
+    assert not {
+        "set-cookie",
+        "server",
+        "keep-alive",
+        "access-control-allow-origin",
+        "openai-organization",
+    } & set(answer.headers)
+    assert answer.headers.get("x-ratelimit-limit-requests") != "7"

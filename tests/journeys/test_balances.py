@@ -201,3 +201,29 @@ async def test_the_commands_with_a_gateway_and_without(tmp_path: Path) -> None:
     assert "3 balances equal" in verified.stdout
     assert unverified.returncode == 1
     assert "no gateway runs" in unverified.stderr
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_l05_what_is_under_way_while_a_quota_is_added_counts_in_it(
+    tmp_path: Path, workers: int
+) -> None:
+    """It ends in the generation it began in, whose quotas it settles; its record is what counts."""
+    demo = "echo: {targets: [{provider: demo, model: echo}]}"
+    key = prepare(tmp_path, UNLIMITED, workers)
+    slow = (
+        (tmp_path / "llmgw.yaml").read_text().replace("{kind: echo}", "{kind: echo, tokens_per_second: 50}")
+    )
+    assert demo in slow
+    (tmp_path / "llmgw.yaml").write_text(slow)
+    with GatewayProcess(tmp_path) as gateway:
+        client = await RawClient.connect(gateway.port)
+        text = " ".join(["word"] * 200)
+        await client.send(request(chat(text, model="echo", stream=True), key=key))
+        await client.read_head()
+        (tmp_path / "llmgw.yaml").write_text(slow + "quotas: [{per: tenant, requests: 1M, window: month}]\n")
+        assert await asyncio.to_thread(within, 5, lambda: bool(gateway.events("config_reloaded")))
+        assert await ask_often(gateway.port, key, 1, 1) == [200]
+        while await client.read_chunk():
+            pass
+        assert await asyncio.to_thread(within, 20, lambda: _used(tmp_path) == [("requests", 2, 0)])
+        await client.vanish()

@@ -14,7 +14,7 @@ import pytest
 from google import genai
 
 from tests.fakes.gateway import RunningGateway
-from tests.fakes.upstream import ScriptedUpstream, json_reply
+from tests.fakes.upstream import ScriptedUpstream, Step, UpstreamConnection, json_reply
 
 VECTORS = [[0.25, -1.5, 3.0], [0.5, 0.125, -2.0]]
 TEXTS = ["first text", "second text"]
@@ -81,6 +81,16 @@ OWN = {
 """Upstreams that get the client's own bytes."""
 
 
+def answering(make: Callable[[Any], object]) -> Step:
+    """JSON that depends on the request."""
+
+    async def step(connection: UpstreamConnection) -> None:
+        own = [one for one in connection.upstream.requests if one.connection is connection]
+        await json_reply(make(own[-1]))(connection)
+
+    return step
+
+
 @pytest.fixture
 async def upstream() -> AsyncIterator[ScriptedUpstream]:
     async with ScriptedUpstream() as up:
@@ -97,12 +107,15 @@ async def gateway(upstream: ScriptedUpstream) -> AsyncIterator[RunningGateway]:
         f"ollama: {{kind: ollama, base_url: '{url}'}}\n"
         f"gemini: {{kind: gemini, base_url: '{url}/v1beta', api_key: k, allow_private: true}}\n"
         f"cohere: {{kind: cohere, base_url: '{url}', api_key: k, allow_private: true}}\n"
+        f"aws: {{kind: bedrock, region: us-east-1, base_url: '{url}', api_key: k, allow_private: true}}\n"
         f"claude: {{kind: anthropic, base_url: '{url}', api_key: k, allow_private: true}}\n"
     )
     models = "\n".join(
         f"to-{name}: {{targets: [{{provider: {name}, model: m}}]}}" for name in (*REPLIES, "claude")
     )
     models += "\npicky: {on_loss: reject, targets: [{provider: ollama, model: m}]}"
+    models += "\ntitan: {targets: [{provider: aws, model: 'amazon.titan-embed-text-v2:0'}]}"
+    models += "\nembed-4: {targets: [{provider: aws, model: 'us.cohere.embed-v4:0'}]}"
     extra = "errors: {format: dialect}\n"
     async with RunningGateway(upstream, providers=providers, models=models, extra=extra) as running:
         yield running
@@ -318,3 +331,71 @@ async def test_an_error_in_the_clients_words(gateway: RunningGateway, upstream: 
     answer = await gateway.ask({"model": "to-gemini", "texts": ["a"]}, path="/v2/embed")
 
     assert (answer.status, answer.json["message"]) == (400, "too long")
+
+
+async def test_titan_on_bedrock(gateway: RunningGateway, upstream: ScriptedUpstream) -> None:
+    """Its count is in the answer."""
+    upstream.script(json_reply({"embedding": VECTORS[0], "inputTextTokenCount": 7}))
+    async with openai_of(gateway) as client:
+        answer = await client.embeddings.create(model="titan", input="first text", dimensions=3)
+    [record] = await gateway.settled()
+
+    assert answer.data[0].embedding == VECTORS[0]
+    assert answer.usage.prompt_tokens == 7
+    assert upstream.requests[0].target == "/model/amazon.titan-embed-text-v2%3A0/invoke"
+    assert upstream.requests[0].headers["authorization"] == "Bearer k"
+    assert upstream.requests[0].json == {"inputText": "first text", "dimensions": 3}
+    assert (record.input_tokens, record.usage_source) == (7, "reported")
+
+
+async def test_many_texts_for_titan(gateway: RunningGateway, upstream: ScriptedUpstream) -> None:
+    """It takes one in a request: as many are sent, and the client has one answer and one record."""
+
+    def vector_of(request: Any) -> object:
+        return {"embedding": [float(request.json["inputText"][1:])], "inputTextTokenCount": 2}
+
+    upstream.default(answering(vector_of))
+    texts = [f"t{number}" for number in range(20)]
+    async with openai_of(gateway) as client:
+        answer = await client.embeddings.create(model="titan", input=texts)
+    [record] = await gateway.settled()
+
+    assert [one.embedding for one in answer.data] == [[float(number)] for number in range(20)]
+    assert answer.usage.prompt_tokens == 40
+    assert sorted(one.json["inputText"] for one in upstream.requests) == sorted(texts)
+    assert (record.input_tokens, record.usage_source, record.attempts) == (40, "reported", 1)
+
+
+async def test_one_of_many_texts_is_refused(gateway: RunningGateway, upstream: ScriptedUpstream) -> None:
+    upstream.default(json_reply({"embedding": [1.0], "inputTextTokenCount": 2}))
+    upstream.script(json_reply({"message": "Too many input tokens"}, status=400))
+    answer = await gateway.ask({"model": "titan", "input": ["a"] * 20}, path="/v1/embeddings")
+    await gateway.quiet()
+
+    assert (answer.status, answer.json["error"]["message"]) == (400, "Too many input tokens")
+    assert len(upstream.requests) < 20
+
+
+async def test_cohere_on_bedrock(gateway: RunningGateway, upstream: ScriptedUpstream) -> None:
+    """It counts in the head of its answer alone."""
+    reply = {"id": "c1", "embeddings": {"float": VECTORS}, "response_type": "embeddings_by_type"}
+    upstream.script(json_reply(reply, headers={"X-Amzn-Bedrock-Input-Token-Count": "7"}))
+    vectors = await by_openai(gateway, "embed-4")
+    [record] = await gateway.settled()
+
+    assert vectors == VECTORS
+    assert upstream.requests[0].json == {
+        "texts": TEXTS,
+        "input_type": "search_document",
+        "output_dimension": 3,
+    }
+    assert (record.input_tokens, record.usage_source) == (7, "reported")
+
+
+async def test_bedrocks_refusal_in_the_clients_words(
+    gateway: RunningGateway, upstream: ScriptedUpstream
+) -> None:
+    upstream.script(json_reply({"message": "Malformed input request"}, status=400))
+    answer = await gateway.ask({"model": "titan", "input": "a"}, path="/v1/embeddings")
+
+    assert (answer.status, answer.json["error"]["message"]) == (400, "Malformed input request")

@@ -11,6 +11,7 @@ import pytest
 
 from llmgw.core.record import Opened
 from tests.fakes.gateway import RunningGateway
+from tests.fakes.process import free_port
 from tests.fakes.raw_client import chat
 from tests.fakes.upstream import (
     ScriptedUpstream,
@@ -75,14 +76,23 @@ talk:
 long: {targets: [{provider: up, model: a}], fallbacks: [{model: wide, on: [context_length]}]}
 wide: {targets: [{provider: two, model: b}]}
 plain: {targets: [{provider: up, model: a}], fallbacks: [{model: wide}], retry: {base: 10ms}}
+abroad: {targets: [{provider: other, model: c}, {provider: two, model: b}], retry: {base: 10ms}}
+away: {targets: [{provider: two, model: b}, {provider: other, model: c}], retry: {base: 10ms}}
 timed: {targets: [{provider: up, model: a}], timeouts: {total: 300ms}}
 """
 
 
+def others(first: ScriptedUpstream, second: ScriptedUpstream) -> str:
+    """Providers beside `up`: another upstream, and the first one as it speaks Anthropic's dialect."""
+    return (
+        f'two: {{kind: openai_compatible, base_url: "{second.base_url}/v1", allow_private: true}}\n'
+        f'other: {{kind: anthropic, base_url: "{first.base_url}", api_key: k, allow_private: true}}'
+    )
+
+
 @pytest.fixture
 async def gateway(first: ScriptedUpstream, second: ScriptedUpstream) -> AsyncIterator[RunningGateway]:
-    two = f'two: {{kind: openai_compatible, base_url: "{second.base_url}/v1", allow_private: true}}'
-    async with RunningGateway(first, providers=two, models=MODELS) as running:
+    async with RunningGateway(first, providers=others(first, second), models=MODELS) as running:
         yield running
         await running.quiet()
         assert running.heard.inside == 0
@@ -383,17 +393,16 @@ async def test_a_fallback_comes_before_the_same_target_again(
     assert (answer.status, len(first.requests)) == (200, 1)
 
 
-async def test_e11_a_key_that_may_not_use_the_fallback_does_not(
+async def test_e11_j16_a_key_that_may_not_use_the_fallback_does_not(
     first: ScriptedUpstream, second: ScriptedUpstream
 ) -> None:
     from hashlib import sha256
 
-    two = f'two: {{kind: openai_compatible, base_url: "{second.base_url}/v1", allow_private: true}}'
     digest = sha256(b"sk-narrow").hexdigest()
     users = f'keys: [{{id: narrow, hash: "sha256:{digest}", allow_models: [plain]}}]'
     extra = f"  narrow:\n    {users}\n"
     first.default(failure(500))
-    async with RunningGateway(first, providers=two, models=MODELS, extra=extra) as running:
+    async with RunningGateway(first, providers=others(first, second), models=MODELS, extra=extra) as running:
         answer = await running.ask(chat(model="plain"), key="sk-narrow")
 
     assert answer.status == 500
@@ -451,3 +460,93 @@ async def test_a_new_key_is_tried_though_the_old_one_was_refused(
     gateway.reload("", replaced=("sk-upstream-canary", "sk-other"))
 
     assert (await gateway.ask(chat(model="once"))).status == 200
+
+
+@pytest.mark.parametrize("status", [402, 429])
+async def test_j08_an_account_without_credit_is_left_alone(
+    gateway: RunningGateway, first: ScriptedUpstream, second: ScriptedUpstream, status: int
+) -> None:
+    """It is not asked again for what another answers, nor by the next requests; nothing counts against it."""
+    first.default(failure(status, "insufficient_quota"))
+    second.default(completion("two"))
+
+    for _ in range(5):
+        assert (await gateway.ask(chat(model="pair"))).status == 200
+
+    assert len(first.requests) == 1
+    breaker = gateway.health("up", "a").breaker
+    assert breaker is not None
+    assert breaker.closed
+
+
+async def test_j15_j26_nobody_listens_anywhere(first: ScriptedUpstream) -> None:
+    """Connections that are refused open a breaker as answers of 500 do; then the answer is at once."""
+    one, two = free_port(), free_port()
+    providers = "\n".join(
+        f'{name}: {{kind: openai_compatible, base_url: "http://127.0.0.1:{port}/v1", allow_private: true}}'
+        for name, port in (("one", one), ("two", two))
+    )
+    models = (
+        "both: {targets: [{provider: one, model: a}, {provider: two, model: b}], "
+        "retry: {attempts: 2, base: 1ms}, breaker: {min_calls: 4, window: 10s, open_for: 60s}}"
+    )
+    async with RunningGateway(first, providers=providers, models=models) as gateway:
+        for _ in range(10):
+            assert (await gateway.ask(chat(model="both"))).status in (502, 503)
+
+        took_s = []
+        for _ in range(20):
+            began = time.perf_counter()
+            refused = await gateway.ask(chat(model="both"))
+            took_s.append(time.perf_counter() - began)
+            assert (refused.status, refused.json["error"]["code"]) == (503, "upstream_unavailable")
+            assert 1 <= int(refused.headers["retry-after"]) <= 60
+        assert sorted(took_s)[10] < 0.05
+
+
+async def test_j24_each_target_gets_the_original_in_its_own_dialect(
+    gateway: RunningGateway, first: ScriptedUpstream, second: ScriptedUpstream
+) -> None:
+    """Nothing of the translation for the target that failed is left in the next one's."""
+    body = chat(
+        model="abroad",
+        seed=7,
+        tools=[{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}],
+    )
+    first.default(failure(500))
+    second.default(completion("two"))
+
+    answer = await gateway.ask(body)
+
+    assert answer.json["choices"][0]["message"]["content"] == "two"
+    assert "x-llmgw-dropped" not in answer.headers
+    abroad, home = first.requests[-1], second.requests[-1]
+    assert abroad.target == "/v1/messages"
+    assert abroad.json["tools"][0]["name"] == "weather"
+    assert home.json == {**body, "model": "b"}
+
+
+async def test_j24_from_the_callers_dialect_to_another(
+    gateway: RunningGateway, first: ScriptedUpstream, second: ScriptedUpstream
+) -> None:
+    second.default(failure(500))
+    first.default(
+        json_reply(
+            {
+                "id": "m",
+                "type": "message",
+                "role": "assistant",
+                "model": "c",
+                "content": [{"type": "text", "text": "from abroad"}],
+                "stop_reason": "end_turn",
+                "usage": {"input_tokens": 1, "output_tokens": 2},
+            }
+        )
+    )
+
+    answer = await gateway.ask(chat(model="away", seed=7))
+
+    assert answer.json["choices"][0]["message"]["content"] == "from abroad"
+    assert answer.headers["x-llmgw-dropped"] == "seed"
+    assert second.requests[-1].json["seed"] == 7
+    assert "seed" not in first.requests[-1].json

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import resource
+import signal
 import ssl
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -12,7 +15,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.fakes.process import GatewayProcess, rows
+from tests.fakes.process import GatewayProcess, key_for, rows
 from tests.fakes.raw_client import RawClient, chat, request
 
 CONFIG = """
@@ -41,7 +44,7 @@ def place(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def key(place: Path) -> str:
-    return str(rows("keys", "create", "--tenant", "acme", cwd=place)["key"])
+    return key_for("acme", place)
 
 
 @pytest.fixture
@@ -67,6 +70,11 @@ def rss(gateway: GatewayProcess) -> int:
 
 def descriptors(gateway: GatewayProcess) -> int:
     return len(list(Path(f"/proc/{gateway.pid}/fd").iterdir()))
+
+
+def cpu_s(gateway: GatewayProcess) -> float:
+    fields = Path(f"/proc/{gateway.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def good(gateway: GatewayProcess, key: str, count: int = 1) -> None:
@@ -222,3 +230,37 @@ def test_a_tls_handshake_has_a_deadline(place: Path, key: str) -> None:
     assert line.startswith(b"HTTP/1.1 200")
     assert min(times) > 0.9
     assert max(times) < 8
+
+
+async def test_b10_more_clients_than_descriptors(gateway: GatewayProcess, key: str) -> None:
+    """It neither ends nor spins, and serves again once they have left."""
+    resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE, (128, 128))
+    async with contextlib.AsyncExitStack() as crowd:
+        for _ in range(300):
+            await crowd.enter_async_context(connected(gateway.port))
+        before = cpu_s(gateway)
+        await asyncio.sleep(2)
+        assert cpu_s(gateway) - before < 1.0
+    began = time.monotonic()
+    while True:
+        with contextlib.suppress(AssertionError, ConnectionError, asyncio.IncompleteReadError):
+            await good(gateway, key)
+            break
+        assert time.monotonic() - began < 10
+    await good(gateway, key, 5)
+
+
+async def test_l16_a_process_that_was_suspended_goes_on(gateway: GatewayProcess, key: str) -> None:
+    """A stream under way ends well, and nothing has expired that had time left."""
+    async with connected(gateway.port) as client:
+        await client.send(request(chat(" ".join(["word"] * 2000), model="echo", stream=True), key=key))
+        await client.read_head()
+        os.kill(gateway.pid, signal.SIGSTOP)
+        await asyncio.sleep(3)
+        os.kill(gateway.pid, signal.SIGCONT)
+        body = b""
+        while piece := await client.read_chunk():
+            body += piece
+        assert body.endswith(b"data: [DONE]\n\n")
+    await good(gateway, key, 3)
+    assert gateway.ready()

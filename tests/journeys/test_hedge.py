@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from llmgw.core.record import Progress
 from tests.fakes.gateway import RunningGateway
 from tests.fakes.raw_client import chat
 from tests.fakes.upstream import ScriptedUpstream, Step, delay, end, event, hang, json_reply, sse_head
@@ -156,3 +157,22 @@ async def test_a_client_that_leaves_ends_both(
         await asyncio.wait_for(up.requests[0].connection.closed.wait(), 2)
     assert (record.outcome, record.attempts) == ("client_gone", 2)
     assert record.input_tokens > 0
+
+
+async def test_g08_what_passed_of_a_hedged_stream_is_in_the_journal(
+    gateway: RunningGateway, first: ScriptedUpstream, second: ScriptedUpstream
+) -> None:
+    """Both have begun when the first word decides; the one that was not heard takes nothing with it."""
+    first.script(sse_head(), delay(0.3), delta("one"), delay(0.5), *DONE)
+    second.script(sse_head(), hang())
+
+    client = await gateway.open(chat(model="m", stream=True))
+    await client.read_head()
+    await client.read_chunk()
+    await asyncio.sleep(0.1)
+    gateway.gateway.tick()
+
+    (progress,) = [one for one in gateway.journal.entries if type(one) is Progress]
+    assert progress.output_tokens_estimate > 0
+    while await client.read_chunk():
+        pass

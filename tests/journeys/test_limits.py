@@ -98,7 +98,7 @@ async def test_the_answer_names_the_policies_that_applied(upstream: ScriptedUpst
         assert answer.headers["x-ratelimit-reset-requests"] == "1m0s"
 
 
-async def test_the_providers_own_limits_are_not_told(upstream: ScriptedUpstream) -> None:
+async def test_c10_the_providers_own_limits_are_not_told(upstream: ScriptedUpstream) -> None:
     """Clients see our limits, never those of the account behind."""
     upstream.default(
         json_reply(OK, headers={"x-ratelimit-remaining-requests": "4242", "x-ratelimit-limit-tokens": "4242"})
@@ -315,7 +315,7 @@ async def test_overrides_replace_and_inherit(upstream: ScriptedUpstream) -> None
         assert alice[0].headers["ratelimit-policy"] == '"per-user";q=3;w=3600'
 
 
-async def test_addresses_behind_a_trusted_proxy_are_apart(upstream: ScriptedUpstream) -> None:
+async def test_c05_addresses_behind_a_trusted_proxy_are_apart(upstream: ScriptedUpstream) -> None:
     """A load balancer is not one caller; what a caller writes itself is not believed."""
     extra = limits(per_ip="{requests: 1, window: 1h, exempt: []}")
     extra += "server: {trusted_proxies: [127.0.0.0/8]}\n"
@@ -419,7 +419,7 @@ async def test_models_are_listed_within_the_limits(upstream: ScriptedUpstream) -
         assert refused.headers["retry-after"]
 
 
-async def test_f04_a_wall_clock_that_jumps_changes_nothing(
+async def test_f04_l16_a_wall_clock_that_jumps_changes_nothing(
     upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Set forward or back by an hour, nobody gets a second allowance and nobody is locked out."""

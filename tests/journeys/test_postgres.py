@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import re
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,6 +20,7 @@ from tests.fakes.postgres import ESCAPED, PASSWORD, USER, PostgresServer, postgr
 from tests.fakes.process import GatewayProcess, llmgw, rows
 from tests.fakes.raw_client import RawClient, chat, request
 from tests.fakes.wire import Wire
+from tests.journeys.test_balances import workers_of
 
 CONFIG = """
 version: 1
@@ -276,3 +279,42 @@ def test_g08_kill_9_under_load(tmp_path: Path, server: PostgresServer, name: str
     assert check(found, lambda statement: server.fetch(name, statement)) > 0, f"seed {seed}"
     assert len(found.answered) > KILLS
     assert found.slowest_s < 10
+
+
+def test_g08_a_worker_is_killed_while_postgresql_is_away(
+    tmp_path: Path, key: str, server: PostgresServer, name: str, wire: Wire
+) -> None:
+    """Another serves in its place; what it held goes on counting until its records are there."""
+    write(tmp_path, name, wire, workers=2)
+
+    async def hold(port: int) -> list[RawClient]:
+        clients = [await RawClient.connect(port) for _ in range(6)]
+        for client in clients:
+            await client.send(request(chat("[[echo delay=60s]] words", model="echo"), key=key))
+        return clients
+
+    def held() -> int:
+        return sum(row["held"] for row in rows("quota", "show", cwd=tmp_path))
+
+    with GatewayProcess(tmp_path) as gateway, asyncio.Runner() as runner:
+        clients = runner.run(hold(gateway.port))
+        assert within(10, lambda: held() == 6)
+        wire.close()
+        for pid in workers_of(gateway):
+            os.kill(pid, signal.SIGKILL)
+        for client in clients:
+            client.writer.close()
+        assert within(20, lambda: served(gateway.port, key))
+        wire.open()
+
+        assert within(30, lambda: held() == 0)
+        verified = llmgw("usage", "verify", cwd=tmp_path)
+    assert verified.returncode == 0, verified.stdout
+    assert server.fetch(name, "SELECT count(*) FROM usage WHERE outcome = 'lost'") == [(6,)]
+
+
+def served(port: int, key: str) -> bool:
+    try:
+        return asyncio.run(ask(port, key))[0] == [200]
+    except (OSError, EOFError):
+        return False

@@ -152,7 +152,7 @@ async def test_a_route_of_a_tenant_refuses_the_others(upstream: ScriptedUpstream
         assert len(gateway.records) == 1
 
 
-async def test_a_tenants_host_is_held_before_any_route(upstream: ScriptedUpstream) -> None:
+async def test_c02_a_tenants_host_is_held_before_any_route(upstream: ScriptedUpstream) -> None:
     route = "{name: r, match: {host: acme.example.com}}"
     async with running(upstream, route, acme="hosts: [acme.example.com]") as gateway:
         assert await taken(gateway, **header("acme.example.com", "host")) == "r"
@@ -293,7 +293,7 @@ async def test_a_hostile_value_is_decided_soon(upstream: ScriptedUpstream) -> No
         assert loop.time() - began < 2
 
 
-async def test_names_that_callers_make_up_are_not_kept(upstream: ScriptedUpstream) -> None:
+async def test_b13_names_that_callers_make_up_are_not_kept(upstream: ScriptedUpstream) -> None:
     """A name of a megabyte is matched and refused, and nothing of it stays in memory."""
     routes = ["{name: x, match: {model: 'x*'}}", "{name: r, targets: [{provider: demo, model: echo}]}"]
     async with running(upstream, *routes) as gateway:

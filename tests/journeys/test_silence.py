@@ -16,6 +16,7 @@ kept: {targets: [{provider: up, model: a}], timeouts: {keep_alive: 100ms, idle: 
 stalled: {targets: [{provider: up, model: a}], timeouts: {keep_alive: 100ms, idle: 500ms}}
 pair: {targets: [{provider: up, model: a}, {provider: two, model: b}], retry: {base: 10ms}}
 claude: {targets: [{provider: c, model: claude}, {provider: two, model: b}], retry: {base: 10ms}}
+claude_alone: {targets: [{provider: c, model: claude}], retry: {attempts: 1}}
 alone: {targets: [{provider: up, model: a}], retry: {attempts: 1}}
 """
 COMMENT = b": keep-alive\n\n"
@@ -138,6 +139,26 @@ async def test_j23_without_another_target_the_error_has_its_own_status(
 
     assert answer.status == status
     assert error["message"] in answer.json["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("model", "failure"),
+    [
+        ("alone", {"error": {"message": "slow down", "type": "rate_limit_error", "code": "rate_limited"}}),
+        ("claude_alone", {"type": "error", "error": {"type": "rate_limit_error", "message": "slow down"}}),
+    ],
+)
+async def test_j23_a_first_error_that_comes_in_pieces_is_read_whole(
+    gateway: RunningGateway, upstream: ScriptedUpstream, model: str, failure: dict[str, object]
+) -> None:
+    whole = f"event: error\ndata: {json.dumps(failure)}\n\n".encode()
+    body = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (whole[:5], whole[5:40], whole[40:]))
+    upstream.script(sse_head(), pieces(body, 50, 0.02), end())
+
+    answer = await gateway.ask(chat(model=model, stream=True))
+
+    assert answer.status == 429
+    assert "slow down" in answer.json["error"]["message"]
 
 
 async def test_an_error_after_the_first_word_is_passed_on(

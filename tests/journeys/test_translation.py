@@ -48,6 +48,7 @@ async def gateway(upstream: ScriptedUpstream) -> AsyncIterator[RunningGateway]:
         f"providers:\n{providers}\n"
         "models:\n"
         "    gemini: {targets: [{provider: g, model: gemini-2.5-pro}]}\n"
+        "    picky: {targets: [{provider: g, model: gemini-2.5-pro}], on_loss: reject}\n"
         "    claude: {targets: [{provider: c, model: claude-sonnet-4-5}], retry: {attempts: 1}, breaker: off}"
     )
     async with RunningGateway(upstream, acme=acme) as running:
@@ -249,6 +250,26 @@ async def test_dropped_names_cannot_add_a_header(gateway: RunningGateway, upstre
     assert "x__set-cookie__a" in answer.headers["x-llmgw-dropped"]
 
 
+async def test_a_place_that_is_lost_is_named_or_refused(
+    gateway: RunningGateway, upstream: ScriptedUpstream
+) -> None:
+    """Gemini has one system prompt, and no place for a system message after a user's."""
+    turns = [
+        {"role": "user", "content": "hi"},
+        {"role": "system", "content": "be kind"},
+        {"role": "user", "content": "go on"},
+    ]
+    upstream.script(json_reply(GEMINI))
+    named = await gateway.ask({"model": "gemini", "messages": turns})
+    refused = await gateway.ask({"model": "picky", "messages": turns})
+
+    assert named.headers["x-llmgw-dropped"] == "messages[1].position"
+    assert upstream.requests[0].json["systemInstruction"] == {"parts": [{"text": "be kind"}]}
+    assert refused.status == 400
+    assert refused.json["error"]["param"] == "messages[1].position"
+    assert len(upstream.requests) == 1
+
+
 async def test_gemini_to_gemini_stays_bytes(gateway: RunningGateway, upstream: ScriptedUpstream) -> None:
     """The client's bytes go up, the provider's come back, and usage is known all the same."""
     upstream.script(json_reply(GEMINI | {"of_next_year": 1}))
@@ -263,15 +284,16 @@ async def test_gemini_to_gemini_stays_bytes(gateway: RunningGateway, upstream: S
 
 
 async def test_gemini_errors_are_geminis(gateway: RunningGateway, upstream: ScriptedUpstream) -> None:
-    """On its paths, for a wrong key, a wrong model and a stream that is asked for as an array."""
+    """On its paths, for a wrong key, a wrong model and a stream in a form that there is not."""
     wrong = await gateway.ask({}, path="/v1beta/models/gemini:generateContent", key="sk-nobody")
     unknown = await gateway.ask({"contents": []}, path="/v1beta/models/nobody:generateContent")
-    array = await gateway.ask({"contents": []}, path="/v1beta/models/gemini:streamGenerateContent")
+    proto = await gateway.ask({"contents": []}, path="/v1beta/models/gemini:streamGenerateContent?alt=proto")
     nowhere = await gateway.ask({}, path="/v1beta/models/gemini:train")
 
     assert wrong.json["error"]["status"] == "UNAUTHENTICATED"
     assert unknown.json["error"]["status"] == "NOT_FOUND"
-    assert "alt=sse" in array.json["error"]["message"]
+    assert proto.status == 400
+    assert proto.json["error"]["message"] == "'alt' is sse or json, not 'proto'"
     assert nowhere.status == 404
 
 

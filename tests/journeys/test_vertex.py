@@ -13,6 +13,7 @@ from google import genai
 
 from tests.fakes.gateway import RunningGateway
 from tests.fakes.google import service_account
+from tests.fakes.patient import PatientUpstream
 from tests.fakes.raw_client import chat
 from tests.fakes.upstream import ScriptedUpstream, Step, chunk, delay, end, event, json_reply, sse_head
 
@@ -52,7 +53,7 @@ def named(data: dict[str, Any]) -> Step:
 @pytest.fixture
 async def google() -> AsyncIterator[ScriptedUpstream]:
     """The token service."""
-    async with ScriptedUpstream() as up:
+    async with PatientUpstream() as up:
         yield up
 
 
@@ -72,7 +73,10 @@ async def gateway(upstream: ScriptedUpstream, google: ScriptedUpstream) -> Async
     models = (
         "gemini: {targets: [{provider: v, model: gemini-2.5-pro}]}\n"
         "claude: {targets: [{provider: v, model: 'claude-sonnet-4-5@20250929'}]}\n"
-        "texts: {targets: [{provider: v, model: text-embedding-005}]}"
+        "texts: {targets: [{provider: v, model: text-embedding-005}]}\n"
+        "mistral: {targets: [{provider: v, model: mistral-small-2503}]}\n"
+        "llama: {targets: [{provider: v, model: meta/llama-3.3-70b-instruct-maas}]}\n"
+        "tuned: {targets: [{provider: v, model: endpoints/1234567890}]}"
     )
     async with RunningGateway(upstream, providers=providers, models=models) as running:
         yield running
@@ -250,6 +254,102 @@ async def test_a_token_outlives_a_reload(
     await gateway.ask(chat("hi", model="gemini"))
     upstream.script(json_reply(GEMINI))
     gateway.reload("logging: {level: debug}\n")
+    answer = await gateway.ask(chat("hi", model="gemini"))
+
+    assert answer.status == 200
+    assert len(google.requests) == 1
+
+
+COMPLETION: dict[str, Any] = {
+    "id": "c1",
+    "object": "chat.completion",
+    "model": "m",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Salut"}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7},
+}
+CHUNK: dict[str, Any] = {
+    "id": "c1",
+    "object": "chat.completion.chunk",
+    "model": "m",
+    "choices": [{"index": 0, "delta": {"role": "assistant", "content": "Salut"}, "finish_reason": "stop"}],
+}
+
+
+async def test_mistral_by_openais_clients(
+    gateway: RunningGateway, upstream: ScriptedUpstream, google: ScriptedUpstream
+) -> None:
+    """Its bodies are the client's own, but for what Mistral refuses."""
+    google.script(json_reply(TOKEN))
+    upstream.script(json_reply(COMPLETION))
+    whole = await gateway.ask({**chat("hi", model="mistral"), "new": 1.50})
+    upstream.script(sse_head(), event({**CHUNK, "usage": COMPLETION["usage"]}), event("[DONE]"), end())
+    client = await gateway.open(
+        {**chat("hi", model="mistral", stream=True), "stream_options": {"include_usage": True}}
+    )
+    streamed = await client.read_answer()
+    await gateway.quiet()
+    first, second = upstream.requests
+
+    assert whole.json["choices"][0]["message"]["content"] == "Salut"
+    assert b"Salut" in streamed.body
+    assert first.target == f"{PLACE}/mistralai/models/mistral-small-2503:rawPredict"
+    assert second.target == f"{PLACE}/mistralai/models/mistral-small-2503:streamRawPredict"
+    assert first.json == {**chat("hi"), "model": "mistral-small-2503", "new": 1.5}
+    assert second.json["stream"] is True
+    assert "stream_options" not in second.json
+    assert [(one.input_tokens, one.output_tokens) for one in gateway.records] == [(5, 2), (5, 2)]
+
+
+async def test_mistral_by_another_dialect(
+    gateway: RunningGateway, upstream: ScriptedUpstream, google: ScriptedUpstream
+) -> None:
+    google.script(json_reply(TOKEN))
+    upstream.script(json_reply(COMPLETION))
+    body = {"model": "mistral", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+    answer = await gateway.ask(body, path="/v1/messages")
+
+    assert answer.json["content"][0]["text"] == "Salut"
+    assert upstream.requests[0].json["max_tokens"] == 9
+
+
+async def test_an_open_model_that_speaks_chat_completions(
+    gateway: RunningGateway, upstream: ScriptedUpstream, google: ScriptedUpstream
+) -> None:
+    """Usage is asked for, and hidden from a client that did not ask."""
+    google.script(json_reply(TOKEN))
+    usage = {**CHUNK, "choices": [], "usage": COMPLETION["usage"]}
+    upstream.script(sse_head(), event(CHUNK), event(usage), event("[DONE]"), end())
+    client = await gateway.open(chat("hi", model="llama", stream=True))
+    answer = await client.read_answer()
+    [record] = await gateway.settled()
+    sent = upstream.requests[0]
+
+    assert sent.target == "/v1/projects/p/locations/europe-west4/endpoints/openapi/chat/completions"
+    assert sent.json["model"] == "meta/llama-3.3-70b-instruct-maas"
+    assert sent.json["stream_options"] == {"include_usage": True}
+    assert b"prompt_tokens" not in answer.body
+    assert (record.input_tokens, record.output_tokens) == (5, 2)
+
+
+async def test_a_tuned_model(
+    gateway: RunningGateway, upstream: ScriptedUpstream, google: ScriptedUpstream
+) -> None:
+    google.script(json_reply(TOKEN))
+    upstream.script(json_reply(GEMINI))
+    answer = await gateway.ask(chat("hi", model="tuned"))
+
+    assert answer.json["choices"][0]["message"]["content"] == "Hello"
+    assert upstream.requests[0].target == (
+        "/v1/projects/p/locations/europe-west4/endpoints/1234567890:generateContent"
+    )
+
+
+async def test_the_token_is_there_before_the_first_request(
+    gateway: RunningGateway, upstream: ScriptedUpstream, google: ScriptedUpstream
+) -> None:
+    google.script(json_reply(TOKEN))
+    assert await google.received(1, within_s=10)
+    upstream.script(json_reply(GEMINI))
     answer = await gateway.ask(chat("hi", model="gemini"))
 
     assert answer.status == 200

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 import pytest
 
-from llmgw.core.errors import InvalidCredentials, LimitExceeded
+from llmgw.core.errors import GatewayError, InvalidCredentials, LimitExceeded, PermissionDenied, Unavailable
 from llmgw.core.exchange import Exchange
 from llmgw.core.principal import Principal
 from llmgw.policies.authenticate import Authenticate
@@ -10,10 +12,10 @@ from tests.fakes.exchanges import exchange
 
 
 class Finds:
-    def __init__(self, principal: Principal | None) -> None:
+    def __init__(self, principal: Principal | Awaitable[Principal] | None) -> None:
         self.found = principal
 
-    def principal(self, fields: object) -> Principal | None:
+    def principal(self, fields: object) -> Principal | Awaitable[Principal] | None:
         return self.found
 
 
@@ -50,3 +52,37 @@ def test_a_refusal_is_counted_before_it_is_told() -> None:
 
     with pytest.raises(LimitExceeded):
         Authenticate((Finds(None),), exceeded).admit(exchange())
+
+
+async def test_an_authenticator_may_have_to_ask_somebody_first() -> None:
+    async def later() -> Principal:
+        return Principal("a")
+
+    ex = exchange()
+    ex.principal = None
+    waiting = Authenticate((Finds(None), Finds(later()), Finds(Principal("b"))), uncounted).admit(ex)
+
+    assert isinstance(waiting, Awaitable)
+    assert ex.principal is None
+    assert await waiting is None
+    assert ex.principal == Principal("a")
+
+
+@pytest.mark.parametrize("refusal", [InvalidCredentials("no"), PermissionDenied("no"), Unavailable("no")])
+async def test_a_refusal_is_counted_at_once_and_later(refusal: GatewayError) -> None:
+    counted = []
+
+    class Refuses:
+        def principal(self, fields: object) -> Principal | None:
+            raise refusal
+
+    async def later() -> Principal:
+        raise refusal
+
+    with pytest.raises(type(refusal)):
+        Authenticate((Refuses(),), counted.append).admit(exchange())
+    waiting = Authenticate((Finds(later()),), counted.append).admit(exchange())
+    assert isinstance(waiting, Awaitable)
+    with pytest.raises(type(refusal)):
+        await waiting
+    assert len(counted) == 2

@@ -23,7 +23,7 @@ def test_exempt_addresses_are_nobody() -> None:
     assert subject(address, "198.51.100.1") == "198.51.100.1"
 
 
-def test_a_whole_ipv6_customer_is_one() -> None:
+def test_c06_a_whole_ipv6_customer_is_one() -> None:
     """Single addresses of one /64 are free to anybody who has one of them."""
     address = ClientAddress((), ())
 
@@ -32,13 +32,13 @@ def test_a_whole_ipv6_customer_is_one() -> None:
     )
 
 
-def test_forwarded_addresses_are_read_only_where_proxies_are_trusted() -> None:
+def test_c04_forwarded_addresses_are_read_only_where_proxies_are_trusted() -> None:
     """Otherwise anybody could be anybody."""
     assert subject(ClientAddress((), ()), "127.0.0.1", b"198.51.100.9") == "127.0.0.1"
     assert subject(ClientAddress(LOOPBACK, LOOPBACK), "127.0.0.1", b"198.51.100.9") == "198.51.100.9"
 
 
-def test_what_is_remembered_is_bounded() -> None:
+def test_b13_what_is_remembered_is_bounded() -> None:
     """A flood of addresses does not fill the memory, and answers stay right."""
     address = ClientAddress(LOOPBACK, ())
     for number in range(20_000):

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from llmgw import __version__
-from llmgw.config.providers import AzureOpenAI as Settings
+from llmgw.config.clouds import AzureOpenAI as Settings
 from llmgw.core.operation import Operation
 from llmgw.core.target import Target
 from llmgw.dialects.endpoints import CHAT_COMPLETIONS, ENDPOINTS, MESSAGES

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from llmgw.config.providers import Bedrock as Settings
+from llmgw.config.clouds import Bedrock as Settings
 from llmgw.core.operation import Operation
-from llmgw.dialects.endpoints import CHAT_COMPLETIONS, CONVERSE, CONVERSE_STREAM
+from llmgw.dialects.endpoints import CHAT_COMPLETIONS, CONVERSE, CONVERSE_STREAM, INVOKE
 from llmgw.providers.bedrock import Bedrock
 
 MODEL = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
@@ -125,3 +125,25 @@ def test_other_dialects_are_not_served() -> None:
     assert provider.own_endpoint(Operation.CHAT, "m", True) is CONVERSE_STREAM
     assert provider.own_endpoint(Operation.CHAT, "m", False) is CONVERSE
     assert not provider.stream_usage(CONVERSE_STREAM)
+
+
+def test_a_key_of_bedrocks_own_is_a_bearer_token() -> None:
+    settings = Settings.model_validate({"kind": "bedrock", "region": "us-east-1", "api_key": "ABSK-key"})
+    provider = Bedrock("aws", settings, "ABSK-key")
+    head = provider.head(CONVERSE, MODEL, b"application/json")
+
+    assert provider.signer is None
+    assert head is not None
+    assert b"authorization: Bearer ABSK-key\r\n" in head
+
+
+def test_embeddings_of_the_families_that_are_known() -> None:
+    provider = made()
+    titan = "amazon.titan-embed-text-v2:0"
+    head = provider.head(INVOKE, titan, b"application/json")
+
+    assert provider.own_endpoint(Operation.EMBEDDINGS, titan, False) is INVOKE
+    assert provider.own_endpoint(Operation.EMBEDDINGS, "us.cohere.embed-v4:0", False) is INVOKE
+    assert provider.own_endpoint(Operation.EMBEDDINGS, MODEL, False) is None
+    assert head is not None
+    assert head.startswith(b"POST /model/amazon.titan-embed-text-v2%3A0/invoke HTTP/1.1\r\n")

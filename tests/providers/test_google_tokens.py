@@ -4,13 +4,15 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
 
 from llmgw.config.upstream import Reach
-from llmgw.providers.google_tokens import by_credentials, by_metadata
-from llmgw.providers.token_keeper import TokenRefused, TokenUnreachable
+from llmgw.providers.google_tokens import by_credentials, by_default, by_metadata
+from llmgw.providers.token_keeper import TokenMissing, TokenRefused, TokenUnreachable
 from tests.fakes.google import service_account
 from tests.fakes.upstream import ScriptedUpstream, json_reply
 
@@ -90,3 +92,118 @@ async def test_a_metadata_server_that_gives_none(google: ScriptedUpstream, reply
 async def test_off_google_cloud() -> None:
     with pytest.raises(TokenUnreachable):
         await asyncio.to_thread(by_metadata("http://127.0.0.1:9"))
+
+
+def external_account(google: ScriptedUpstream, source: dict[str, object], **more: object) -> str:
+    return json.dumps(
+        {
+            "type": "external_account",
+            "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p",
+            "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+            "token_url": f"{google.base_url}/v1/token",
+            "credential_source": source,
+            **more,
+        }
+    )
+
+
+EXCHANGED = {
+    "access_token": "federated",
+    "expires_in": 3600,
+    "token_type": "Bearer",
+    "issued_token_type": "urn:ietf:params:oauth:token-type:access_token",
+}
+
+
+async def test_a_federated_identity_by_a_file(google: ScriptedUpstream, tmp_path: Path) -> None:
+    """Workload identity federation: a token of somebody else's is exchanged for Google's."""
+    (tmp_path / "subject").write_text("subject-token")
+    google.script(json_reply(EXCHANGED))
+    text = external_account(google, {"file": str(tmp_path / "subject")})
+    token = await asyncio.to_thread(by_credentials(text, Reach()))
+    form = parse_qs(google.requests[0].body.decode())
+
+    assert (token.value, token.lifetime_s) == ("federated", pytest.approx(3600, abs=30))
+    assert form["subject_token"] == ["subject-token"]
+    assert form["grant_type"] == ["urn:ietf:params:oauth:grant-type:token-exchange"]
+    assert form["scope"] == ["https://www.googleapis.com/auth/cloud-platform"]
+
+
+async def test_a_federated_identity_by_a_url_as_a_service_account(google: ScriptedUpstream) -> None:
+    """The subject's token is fetched, exchanged, and stands for a service account."""
+    google.script(json_reply({"id_token": "subject-token"}))
+    google.script(json_reply(EXCHANGED))
+    end = (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    google.script(json_reply({"accessToken": "ya29.sa", "expireTime": end}))
+    source: dict[str, object] = {
+        "url": f"{google.base_url}/subject",
+        "headers": {"x-from": "pod"},
+        "format": {"type": "json", "subject_token_field_name": "id_token"},
+    }
+    text = external_account(
+        google,
+        source,
+        service_account_impersonation_url=f"{google.base_url}/sa/llm@p.iam.gserviceaccount.com:generateAccessToken",
+    )
+    token = await asyncio.to_thread(by_credentials(text, Reach()))
+
+    assert (token.value, token.lifetime_s) == ("ya29.sa", pytest.approx(3600, abs=30))
+    assert [one.target for one in google.requests] == [
+        "/subject",
+        "/v1/token",
+        "/sa/llm@p.iam.gserviceaccount.com:generateAccessToken",
+    ]
+    assert google.requests[0].headers["x-from"] == "pod"
+    assert google.requests[2].headers["authorization"] == "Bearer federated"
+
+
+async def test_a_federated_identity_that_is_refused(google: ScriptedUpstream, tmp_path: Path) -> None:
+    (tmp_path / "subject").write_text("subject-token")
+    google.script(json_reply({"error": "invalid_grant", "error_description": "Wrong issuer."}, status=400))
+    text = external_account(google, {"file": str(tmp_path / "subject")})
+
+    with pytest.raises(TokenRefused, match="Wrong issuer") as told:
+        await asyncio.to_thread(by_credentials(text, Reach()))
+    assert "subject-token" not in str(told.value)
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, google: ScriptedUpstream) -> Path:
+    """A machine without credentials, with a metadata server of its own."""
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.setenv("GCE_METADATA_HOST", f"127.0.0.1:{google.port}")
+    return tmp_path
+
+
+async def test_found_as_googles_tools_do(
+    bare: Path, google: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is named, then that of gcloud's login, then the metadata server."""
+    fetch = by_default("v", Reach())
+    google.script(json_reply({**TOKEN, "access_token": "by-metadata"}))
+    metadata = await asyncio.to_thread(fetch)
+    (bare / "application_default_credentials.json").write_text(service_account(f"{google.base_url}/login"))
+    google.script(json_reply({**TOKEN, "access_token": "by-login"}))
+    login = await asyncio.to_thread(fetch)
+    (bare / "named.json").write_text(service_account(f"{google.base_url}/named"))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(bare / "named.json"))
+    google.script(json_reply({**TOKEN, "access_token": "by-name"}))
+    named = await asyncio.to_thread(fetch)
+
+    assert [one.value for one in (metadata, login, named)] == ["by-metadata", "by-login", "by-name"]
+    assert [one.target for one in google.requests[1:]] == ["/login", "/named"]
+
+
+async def test_found_nowhere(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the provider, where was looked, and what to do."""
+    monkeypatch.setenv("GCE_METADATA_HOST", "127.0.0.1:9")
+    with pytest.raises(TokenMissing, match=r"providers\.v: there are no Google credentials") as told:
+        await asyncio.to_thread(by_default("v", Reach()))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(bare / "gone.json"))
+    with pytest.raises(TokenMissing, match=r"gone\.json cannot be read"):
+        await asyncio.to_thread(by_default("v", Reach()))
+    (bare / "gone.json").write_text('{"type": "authorized_person"}')
+    with pytest.raises(TokenMissing, match="must be the JSON of a service account"):
+        await asyncio.to_thread(by_default("v", Reach()))
+    assert "give the provider credentials" in str(told.value)

@@ -5,6 +5,7 @@ import pytest
 from llmgw.config.providers import OpenAICompatible as Settings
 from llmgw.config.vendors import VENDORS
 from llmgw.dialects.endpoints import ENDPOINTS
+from llmgw.dialects.openai_chat import OpenAIChat, dialect_for
 from llmgw.providers.openai_compatible import OpenAICompatible
 from tests.contracts.provider import ProviderContract
 
@@ -73,3 +74,12 @@ def test_ipv6_host_in_brackets() -> None:
     assert head is not None
     assert b"host: [::1]:8000\r\n" in head
     assert local.origin.host == "::1"
+
+
+@pytest.mark.parametrize("name", VENDORS)
+def test_what_is_asked_for_is_what_is_written(name: str) -> None:
+    """Whether the client's own request is completed, or one is written in OpenAI's dialect for it."""
+    dialect = dialect_for(name)
+
+    assert isinstance(dialect, OpenAIChat)
+    assert dialect.vendor.stream_options is VENDORS[name].stream_usage

@@ -6,7 +6,15 @@ import threading
 import pytest
 
 from llmgw.core.errors import UpstreamError, UpstreamUnreachable
-from llmgw.providers.token_keeper import Token, TokenKeeper, TokenRefused, TokenUnreachable
+from llmgw.providers.token_keeper import (
+    Keeper,
+    NoCredential,
+    Token,
+    TokenKeeper,
+    TokenMissing,
+    TokenRefused,
+    TokenUnreachable,
+)
 
 HEAD = b"POST / HTTP/1.1\r\n"
 
@@ -17,11 +25,11 @@ class Service:
     def __init__(self) -> None:
         self.now = 1000.0
         self.asked = 0
-        self.answers: list[Token | Exception] = []
+        self.answers: list[Token[str] | Exception] = []
         self.open = threading.Event()
         self.open.set()
 
-    def fetch(self) -> Token:
+    def fetch(self) -> Token[str]:
         self.asked += 1
         number = self.asked
         assert self.open.wait(5)
@@ -121,6 +129,7 @@ async def test_a_renewal_that_fails_spends_the_old_token_first(keeper: TokenKeep
 
     with pytest.raises(UpstreamUnreachable, match="gave no token") as told:
         await signed(keeper)
+    assert (told.value.status, told.value.code) == (503, "upstream_credential_unavailable")
     assert told.value.detail == "down"
 
 
@@ -162,3 +171,54 @@ async def test_a_short_token_is_used_too(keeper: TokenKeeper, service: Service) 
     service.now += 4.6
 
     assert await signed(keeper) == "authorization: Bearer t2\r\n"
+
+
+async def test_begun_before_the_first_request(keeper: TokenKeeper, service: Service) -> None:
+    """Once, however often it is begun, and who comes meanwhile waits for that one."""
+    service.open.clear()
+    for _ in range(3):
+        keeper.begin()
+    waiting = asyncio.ensure_future(signed(keeper))
+    await asyncio.sleep(0.01)
+    service.open.set()
+
+    assert await waiting == "authorization: Bearer t1\r\n"
+    keeper.begin()
+    assert keeper.pending() is None
+    assert service.asked == 1
+
+
+async def test_what_has_no_end_is_looked_at_again(keeper: TokenKeeper, service: Service) -> None:
+    """Beside its use, and what there was is good for as long as nothing else comes."""
+    service.answers = [Token("kept", float("inf"), 60.0), TokenUnreachable("gone"), Token("other", 3600.0)]
+    await signed(keeper)
+    service.now += 61
+    assert keeper.pending() is None
+    await landed(keeper)
+    service.now += 1e6
+    assert keeper.pending() is None
+    assert keeper.sign(HEAD, b"").endswith(b"Bearer kept\r\n")
+    await landed(keeper)
+
+    assert service.asked == 3
+    assert keeper.sign(HEAD, b"").endswith(b"Bearer other\r\n")
+
+
+async def test_nothing_to_ask_with(keeper: TokenKeeper, service: Service) -> None:
+    service.answers = [TokenMissing("providers.x: nothing found; give it a key")]
+    with pytest.raises(NoCredential, match="the gateway has no credential for the provider") as told:
+        await signed(keeper)
+
+    assert told.value.detail == "providers.x: nothing found; give it a key"
+
+
+async def test_a_failed_renewal_is_logged(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody may ask for minutes; who runs the gateway learns of it at once."""
+    keeper = Keeper(service.fetch, lambda: service.now, "azure-eu")
+    service.answers = [TokenUnreachable("status 503")]
+    keeper.begin()
+    async with asyncio.timeout(5):
+        while keeper._flight is not None:
+            await asyncio.sleep(0.001)
+
+    assert caplog.messages == ["no new credential for provider azure-eu: status 503"]

@@ -5,12 +5,15 @@ from typing import Any
 import pytest
 
 from llmgw import __version__
-from llmgw.config.providers import Vertex as Settings
-from llmgw.core.operation import Operation
+from llmgw.config.clouds import Vertex as Settings
+from llmgw.core.operation import Endpoint, Operation
 from llmgw.dialects.endpoints import (
     BATCH_EMBED_CONTENTS,
+    CHAT_COMPLETIONS,
     ENDPOINTS,
     GENERATE,
+    MISTRAL_RAW_PREDICT,
+    MISTRAL_STREAM_RAW_PREDICT,
     RAW_PREDICT,
     STREAM_GENERATE,
     STREAM_RAW_PREDICT,
@@ -84,15 +87,58 @@ def test_googles_models_speak_gemini() -> None:
     assert not provider.stream_usage(STREAM_GENERATE)
 
 
+@pytest.mark.parametrize(
+    ("model", "endpoint", "path"),
+    [
+        ("google/gemini-2.5-pro", GENERATE, "publishers/google/models/gemini-2.5-pro:generateContent"),
+        ("publishers/google/models/g", GENERATE, "publishers/google/models/g:generateContent"),
+        ("publishers/anthropic/models/c", RAW_PREDICT, "publishers/anthropic/models/c:rawPredict"),
+        (
+            "mistral-small-2503",
+            MISTRAL_RAW_PREDICT,
+            "publishers/mistralai/models/mistral-small-2503:rawPredict",
+        ),
+        ("codestral-2501", MISTRAL_RAW_PREDICT, "publishers/mistralai/models/codestral-2501:rawPredict"),
+        ("meta/llama-3.3-70b-instruct-maas", CHAT_COMPLETIONS, "endpoints/openapi/chat/completions"),
+        ("1234567890", GENERATE, "publishers/google/models/1234567890:generateContent"),
+        ("endpoints/1234567890", GENERATE, "endpoints/1234567890:generateContent"),
+        ("endpoints/12/chat/completions", CHAT_COMPLETIONS, "endpoints/12/chat/completions"),
+    ],
+)
+def test_the_name_says_whose_model_it_is(model: str, endpoint: Endpoint, path: str) -> None:
+    provider = vertex()
+    head = provider.head(endpoint, model, JSON)
+
+    assert provider.own_endpoint(Operation.CHAT, model, False) is endpoint
+    assert head is not None
+    assert head.split(b" ")[1].decode() == f"/v1/projects/my-project/locations/europe-west4/{path}"
+
+
+def test_streams_of_each() -> None:
+    provider = vertex()
+
+    assert provider.own_endpoint(Operation.CHAT, "endpoints/1", True) is STREAM_GENERATE
+    assert provider.own_endpoint(Operation.CHAT, "mistral-small-2503", True) is MISTRAL_STREAM_RAW_PREDICT
+    assert provider.own_endpoint(Operation.CHAT, "meta/llama", True) is CHAT_COMPLETIONS
+    assert provider.stream_usage(CHAT_COMPLETIONS)
+    assert provider.own_endpoint(Operation.CHAT, "publishers/mistralai/models/m", True) is None
+
+
 def test_no_path_of_ours_is_its_own() -> None:
     assert all(vertex().head(endpoint, "m", JSON) is None for endpoint in ENDPOINTS.values())
 
 
 def test_a_model_cannot_leave_its_place() -> None:
-    head = vertex().head(GENERATE, "../../evil?x=/y", JSON)
+    head = vertex().head(GENERATE, "google/../../evil?x=/y", JSON)
+    tuned = vertex().head(GENERATE, "endpoints/../../evil", JSON)
+    elsewhere = vertex().head(CHAT_COMPLETIONS, "../../evil", JSON)
 
     assert head is not None
     assert b"/models/..%2F..%2Fevil%3Fx%3D%2Fy:generateContent " in head
+    assert tuned is not None
+    assert b"/endpoints/..%2F..%2Fevil:generateContent " in tuned
+    assert elsewhere is not None
+    assert b"/endpoints/openapi/chat/completions " in elsewhere
 
 
 def test_tokens_come_from_where_the_settings_say() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -210,3 +211,56 @@ async def test_d19_a_process_that_starts_meanwhile_knows_what_others_saw(
         await ring._try()
     with pytest.raises(Unavailable):
         known(keys, "issued")
+
+
+class Notices:
+    def __init__(self) -> None:
+        self.listening = False
+        self.heard = 0
+
+    async def listen(self, changed: Callable[[], None]) -> None:
+        self.listening, self.changed = True, changed
+        await asyncio.Event().wait()
+
+
+async def test_d03_a_notice_is_followed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keyring, "POLL_S", 0.001)
+    monkeypatch.setattr(keyring, "LISTENING_POLL_S", 3600.0)
+    store, keys, notices = Store(), ApiKeys(), Notices()
+    store.keys = [entry("issued")]
+    ring = Keyring(keys, store, [], lambda error: None, notices=notices)
+    await ring.refresh()
+    watch = asyncio.ensure_future(ring.watch())
+    await asyncio.sleep(0.05)
+
+    store.seq, store.keys = 1, []
+    await asyncio.sleep(0.05)
+    assert known(keys, "issued")
+    notices.changed()
+    for _ in range(100):
+        await asyncio.sleep(0.01)
+        if not known(keys, "issued"):
+            break
+
+    assert not known(keys, "issued")
+    # Nobody looks for an hour, and unknown keys are refused as such meanwhile.
+    assert keys.current_until > ring._answered_at + 3600
+    watch.cancel()
+
+
+async def test_m10_a_notice_that_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keyring, "LISTENING_POLL_S", 0.02)
+    store, keys = Store(), ApiKeys()
+    store.keys = [entry("issued")]
+    ring = Keyring(keys, store, [], lambda error: None, notices=Notices())
+    await ring.refresh()
+    watch = asyncio.ensure_future(ring.watch())
+
+    store.seq, store.keys = 1, []
+    for _ in range(100):
+        await asyncio.sleep(0.01)
+        if not known(keys, "issued"):
+            break
+    watch.cancel()
+
+    assert not known(keys, "issued")

@@ -68,6 +68,7 @@ def test_no_routes_are_none() -> None:
 def test_every_condition_is_told_in_words() -> None:
     said = (
         "{path: /v1/**, host: a.com, tenant: acme, user: u, model: g-*, key_labels: {l: v},"
+        " claim: {i: j, k: {prefix: d}, m: {regex: f+}, n: {present: true}, o: {present: false}},"
         " headers: {a: b, c: {prefix: d}, e: {regex: f+}, g: {present: true}, h: {present: false}}}"
     )
     routes = build_routes(document_from_text(f"{HEAD}routes: [{{name: r, match: {said}}}]"))
@@ -81,6 +82,11 @@ def test_every_condition_is_told_in_words() -> None:
         "host is a.com",
         "user is u",
         "key label l is v",
+        "claim i equals j",
+        "claim k begins with d",
+        "claim m fits f+",
+        "claim n is there",
+        "claim o is absent",
         "header a equals b",
         "header c begins with d",
         "header e fits f+",

@@ -6,6 +6,9 @@ import pytest
 
 from llmgw.server.front_door import (
     IDENTITY_FIELDS,
+    WATCHED_FIELDS,
+    alias_problem,
+    connection_problem,
     framing_problem,
     holder_of,
     is_host,
@@ -72,7 +75,7 @@ def test_a07_targets(method: bytes, target: bytes, fine: bool) -> None:
     assert (target_problem(method, target, b"a.test") is None) is fine
 
 
-def test_connections_are_counted_by_the_network_of_a_customer() -> None:
+def test_c06_connections_are_counted_by_the_network_of_a_customer() -> None:
     assert holder_of("203.0.113.9") == "203.0.113.9"
     assert holder_of("::ffff:203.0.113.9") == "203.0.113.9"
     assert holder_of("::1") == "::1"
@@ -93,6 +96,26 @@ def test_trusted_proxies() -> None:
     assert not is_trusted("no address", networks)
 
 
-def test_c08_identity_in_every_spelling() -> None:
-    assert {b"x-user", b"x_user", b"x.user", b"x_forwarded_client_cert", b"client.cert"} <= IDENTITY_FIELDS
-    assert b"x-team" not in IDENTITY_FIELDS
+@pytest.mark.parametrize(
+    "name", [b"x_user", b"x.user", b"x_forwarded_client_cert", b"x-forwarded_for", b"client.cert"]
+)
+def test_c08_other_spellings_of_identity_are_refused(name: bytes) -> None:
+    assert alias_problem([b"host", name]) is not None
+
+
+def test_c08_what_proxies_write_is_no_other_spelling() -> None:
+    assert alias_problem([*IDENTITY_FIELDS, b"x-team", b"x_team"]) is None
+    assert IDENTITY_FIELDS < WATCHED_FIELDS
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"Authorization", b"close, X-Api-Key", b"idempotency-key", b"keep-alive ,\tHOST", b"x-forwarded-for"],
+)
+def test_c07_fields_that_decide_cannot_be_named_in_connection(value: bytes) -> None:
+    assert connection_problem(value) is not None
+
+
+@pytest.mark.parametrize("value", [b"keep-alive", b"", b"upgrade, HTTP2-Settings", b"x-request-id, te"])
+def test_c07_other_fields_can(value: bytes) -> None:
+    assert connection_problem(value) is None

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -29,7 +30,9 @@ class Answer:
         return json.loads(self.body)
 
 
-async def get(state: OpsState, path: str, method: str = "GET") -> Answer:
+async def get(
+    state: OpsState, path: str, method: str = "GET", headers: Sequence[tuple[bytes, bytes]] = ()
+) -> Answer:
     answer = Answer()
 
     async def receive() -> Message:
@@ -42,7 +45,7 @@ async def get(state: OpsState, path: str, method: str = "GET") -> Answer:
         else:
             answer.body += message["body"]
 
-    scope = {"type": "http", "method": method, "path": path, "headers": [], "query_string": b""}
+    scope = {"type": "http", "method": method, "path": path, "headers": headers, "query_string": b""}
     await build_ops_app(state)(scope, receive, send)
     assert answer.headers["x-request-id"].startswith("req_")
     assert "server" not in answer.headers
@@ -153,3 +156,13 @@ async def test_l07_how_many_workers_serve_which_generation() -> None:
     state = replace(STATE, workers=lambda: ["g1", "g0", "g1"])
 
     assert (await get(state, "/readyz")).json["workers"] == {"g1": 2, "g0": 1}
+
+
+@pytest.mark.parametrize("origin", [b"null", b"https://evil.test"])
+@pytest.mark.parametrize("path", ["/readyz", "/metrics", "/nothing"])
+@pytest.mark.parametrize("method", ["GET", "OPTIONS"])
+async def test_c12_no_other_site_may_read(path: str, method: str, origin: bytes) -> None:
+    asked = [(b"origin", origin), (b"access-control-request-method", b"GET")]
+    answer = await get(STATE, path, method, asked)
+
+    assert not [name for name in answer.headers if name.startswith("access-control-")]

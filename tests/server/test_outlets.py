@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from llmgw.server.outlets import Chosen, Outlets
-from llmgw.telemetry.logs import NullLog
+from llmgw.telemetry.lines import LineWriter
+from llmgw.telemetry.logs import JsonLog, NullLog
 
 
 class Heard:
@@ -42,3 +43,13 @@ def test_a_reload_changes_from_what_level_events_are_told() -> None:
     logging.getLogger("uvicorn.error").warning("seven")
 
     assert heard.events == ["two", "four", "six", "log"]
+
+
+def test_a_reload_changes_what_is_hidden_in_the_log() -> None:
+    log = JsonLog(LineWriter(1))
+    outlets = Outlets(log, Chosen(Heard(), "info"), close=lambda: None)
+
+    outlets.hide(("email",))
+
+    assert log.hides == ("email",)
+    Outlets(NullLog(), Chosen(Heard(), "info"), close=lambda: None).hide(("email",))

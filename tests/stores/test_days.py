@@ -1,6 +1,9 @@
 from __future__ import annotations
 
-from llmgw.stores.days import AHEAD, DAY_NS, Days, partition
+from sqlalchemy import Connection
+
+from llmgw.stores.days import AHEAD, Days, drop_before, partition
+from llmgw.stores.expire import DAY_NS
 from llmgw.stores.postgres import PostgresDatabase
 from llmgw.stores.sink_postgres import PostgresSink, load
 from tests.contracts.records import settled
@@ -61,3 +64,56 @@ def test_a_day_that_cannot_be_made_stays_with_the_rest(postgres: PostgresServer,
     sink.close()
 
     assert postgres.fetch(name, PLACES) == [("usage_other", 2)]
+
+
+def test_old_days_are_dropped_whole_one_after_the_other(postgres: PostgresServer, postgres_url: str) -> None:
+    """With the sums of their hours, and with what was too old for a day of its own."""
+    name = postgres_url.rpartition("/")[2]
+    sink = PostgresSink(postgres_url)
+    sink._days = Days(lambda: NOW)
+    ages = (0, 9, 10, 11, 30, 900)
+    sink.load([settled(age, at_ns=(TODAY - age) * DAY_NS + 5) for age in ages])
+    before = (TODAY - 10) * DAY_NS
+
+    turns = 0
+    while sink.expire(before):
+        turns += 1
+    sink.close()
+
+    assert turns == 2
+    left = postgres.fetch(name, f"SELECT {TODAY} - at_ns / {DAY_NS} FROM usage ORDER BY at_ns DESC")
+    assert [age for (age,) in left] == [0, 9, 10]
+    assert postgres.fetch(name, "SELECT sum(requests), min(hour) FROM usage_hours") == [
+        (3, (TODAY - 10) * 24)
+    ]
+    assert partition(TODAY - 11) not in {place for (place,) in postgres.fetch(name, PARTITIONS)}
+
+
+def test_a_day_that_somebody_reads_is_left_for_later(postgres_url: str) -> None:
+    sink, reader = PostgresSink(postgres_url), PostgresDatabase(postgres_url, 30.0)
+    sink._days = Days(lambda: NOW)
+    sink.load([settled(1, at_ns=(TODAY - 30) * DAY_NS)])
+
+    def read_and_drop(connection: Connection) -> bool:
+        connection.exec_driver_sql("SELECT count(*) FROM usage").scalar()
+        return sink.expire(TODAY * DAY_NS)
+
+    dropped = reader.read(read_and_drop)
+
+    assert not dropped
+    assert sink.expire(TODAY * DAY_NS)
+    reader.dispose()
+    sink.close()
+
+
+def test_one_host_drops_at_a_time(postgres_url: str) -> None:
+    one, other = PostgresDatabase(postgres_url, 30.0), PostgresSink(postgres_url)
+    other._days = Days(lambda: NOW)
+    other.load([settled(age, at_ns=(TODAY - age) * DAY_NS) for age in (30, 31)])
+
+    def drop_twice(connection: Connection) -> tuple[bool, bool]:
+        return drop_before(connection, TODAY * DAY_NS), other.expire(TODAY * DAY_NS)
+
+    assert one.write(drop_twice) == (True, False)
+    one.dispose()
+    other.close()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -120,3 +121,31 @@ async def test_a_dead_writers_journal_is_adopted(
 
     assert await process.adopted(2, 10)
     assert await process.adopted(3, 0)
+
+
+async def test_old_records_are_removed_as_it_is_told(
+    process: DrainProcess, tmp_path: Path, database: Path
+) -> None:
+    """From one moment to the next, and also by one that was started again."""
+    now = time.time_ns()
+    data = b"".join(frame(settled(age, at_ns=now - age * 86_400 * 10**9)) for age in (1, 5, 40, 400))
+    hidden = tmp_path / "journal" / "made.tmp"
+    hidden.write_bytes(data)
+    hidden.rename(tmp_path / "journal" / "journal-1-aa-000001.log")
+    await until_loaded(database, 4)
+
+    async def until_left(count: int) -> None:
+        async with asyncio.timeout(10):
+            while len(outcomes(database)) != count:
+                await asyncio.sleep(0.02)
+
+    process.keep(100 * 86_400.0)
+    await until_left(3)
+    process.keep(10 * 86_400.0)
+    await until_left(2)
+    assert process._process is not None
+    process._process.kill()
+    process._process.wait()
+    process.keep(3 * 86_400.0)
+    process.start()
+    await until_left(1)

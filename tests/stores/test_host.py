@@ -236,6 +236,19 @@ class TestAbandoned:
         assert [lost.request_id for lost in supervisor.abandoned(1)] == ["two"]
         assert supervisor.balance(claim(BALANCE).key) == (4, 10)
 
+    def test_places_before_balances(self, attach: Attach, supervisor: HostCounters) -> None:
+        """What needs no record is given back at once, the rest when its record is there."""
+        place, hold = claim(CONCURRENCY), claim(BALANCE, 60)
+        attach(1).acquire([place, hold], REQUEST)
+
+        supervisor.release(1, REQUEST, {}, {place.key})
+        assert supervisor.abandoned(1) == [Abandoned(REQUEST, ((hold.key, 60, BALANCE),))]
+        assert remaining(supervisor, place) == 100
+        supervisor.release(1, REQUEST, {hold.key: 25}, {hold.key})
+
+        assert supervisor.abandoned(1) == []
+        assert supervisor.balance(hold.key) == (25, 0)
+
     def test_a_successor_leaves_them_alone(self, attach: Attach, supervisor: HostCounters) -> None:
         """A worker started again takes other grants, and the released ones when it has no other."""
         dead = attach(1)

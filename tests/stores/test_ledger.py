@@ -47,11 +47,14 @@ def test_sums_are_by_caller_and_model(ledger: Ledger, sink: Sink) -> None:
     assert len(rows) == 3
 
 
-def test_one_request_and_everybody(ledger: Ledger, sink: Sink) -> None:
+def test_some_requests_and_everybody(ledger: Ledger, sink: Sink) -> None:
     sink.load([settled(1), settled(2, tenant="b", user=None, key_id=None, cost_nano_usd=None)])
 
-    assert ledger.record("req_000000000002") == LedgerRow("b", None, None, "gpt-4o", 1, 250, 100, 0)
-    assert ledger.record("req_nobody") is None
+    assert ledger.records(["req_000000000002", "req_nobody"]) == {
+        "req_000000000002": LedgerRow("b", None, None, "gpt-4o", 1, 250, 100, 0)
+    }
+    assert ledger.records([]) == {}
+    assert len(ledger.records([f"req_{number:012}" for number in range(1_200)])) == 2
     assert set(ledger.callers(AT_NS)) == {("acme", "alice", "abcdefghijklmnop"), ("b", None, None)}
     assert ledger.callers(AT_NS + HOUR_NS) == []
 
@@ -65,12 +68,23 @@ def test_g12_what_a_dead_process_left_is_recovered(ledger: Ledger, tmp_path: Pat
     ledger.recover()
 
     assert sum(row.requests for row in ledger.sums(AT_NS, AT_NS + 10)) == 2
-    assert ledger.record("req_000000000002") is not None
+    assert ledger.records(["req_000000000002"])
 
 
 async def test_a_server_that_is_away_is_unavailable(tmp_path: Path) -> None:
     ledger = Ledger("postgresql://a:b@127.0.0.1:1/x", tmp_path / "journal")
 
     with pytest.raises(Unavailable) as caught:
-        await asyncio.get_running_loop().run_in_executor(None, ledger.record, "x")
+        await asyncio.get_running_loop().run_in_executor(None, ledger.records, ["x"])
     assert "127.0.0.1" in str(caught.value.detail)
+
+
+@pytest.mark.parametrize("outcome", ["replay", "cache"])
+def test_g16_what_was_answered_before_is_charged_nothing(ledger: Ledger, sink: Sink, outcome: str) -> None:
+    free = {"outcome": outcome, "input_tokens": 0, "output_tokens": 0, "cost_nano_usd": 0}
+    sink.load([settled(1), settled(2, **free), settled(3, outcome="client_gone")])
+
+    found = [row for row in ledger.sums(AT_NS, AT_NS + HOUR_NS) if row.requests]
+
+    assert sum(row.requests for row in found) == 2
+    assert sum(row.input_tokens for row in found) == 500

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,10 @@ import pytest
 from llmgw.config.redis_url import RedisUrl
 from llmgw.core.claim import BALANCE, FIXED_WINDOW, SLIDING_WINDOW, TOKEN_BUCKET, Claim, Verdict
 from llmgw.core.clock import Clock, steady_ns
+from llmgw.stores import redis_session
 from llmgw.stores.counters import MemoryCounters
 from llmgw.stores.redis_blocking import BlockingRedis
-from llmgw.stores.redis_claims import EPOCH, OWNER, Codec
+from llmgw.stores.redis_claims import EPOCH, NEXT, OWNER, Codec
 from llmgw.stores.redis_counters import RedisCounters
 from llmgw.stores.redis_session import Session
 from llmgw.stores.redis_view import counters as all_counters
@@ -63,6 +65,10 @@ class Worker:
     async def close(self) -> None:
         await self.session.close()
         await self.proxy.refuse()
+
+    def codec_utc_us(self, from_now_ns: int) -> int:
+        """An instant on Redis's clock."""
+        return self.counters.codec.utc_us(self.clock.steady_ns() + from_now_ns)
 
     def _seed(self) -> None:
         redis = BlockingRedis(self.server.parsed())
@@ -374,6 +380,49 @@ async def test_an_epoch_of_another_server_is_not_trusted(hosts: list[Worker], se
 
     assert (await other.take(budget(other, 41))).refusals
     assert server.call("GET", EPOCH) != epoch
+
+
+async def test_m08_a_ledger_that_takes_long(
+    hosts: list[Worker], server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who leads goes on leading, or nobody would ever come to an end."""
+    monkeypatch.setattr(redis_session, "_RENEW_S", 0.1)
+    seeds: list[str] = []
+
+    def seed_slowly(worker: Worker) -> None:
+        seeds.append(worker.host)
+        server.call("PEXPIRE", NEXT, 500)
+        time.sleep(1.0)
+
+    for worker in hosts:
+        worker.session._seed = partial(seed_slowly, worker)  # type: ignore[method-assign]
+    server.call("FLUSHALL")
+    for worker in hosts:
+        await worker.admitted(limited(), 1)
+    for worker in hosts:
+        await worker.until(lambda worker=worker: "redis_back" in worker.events)  # type: ignore[misc]
+
+    assert len(seeds) == 1
+
+
+async def test_m08_a_server_of_before_counts_again(
+    hosts: list[Worker], server: RedisServer, tmp_path: Path
+) -> None:
+    """Its epoch is still in force there, and what was spent elsewhere is not: the ledger has it."""
+    place = tmp_path / "other"
+    place.mkdir()
+    with redis_server(place) as other:
+        for target, spent in ((other, 30), (server, 90)):
+            hosts[0].ledger["quota|acme"] = (spent, hosts[0].codec_utc_us(HOUR))
+            for each in hosts:
+                each.server, each.proxy.target = target, target.port
+                each.events.clear()
+                each.proxy.cut()
+            for each in hosts:
+                await each.until(lambda each=each: "redis_back" in each.events)  # type: ignore[misc]
+
+        assert (await hosts[1].take(budget(hosts[1], 11))).refusals
+        assert not (await hosts[1].take(budget(hosts[1], 10))).refusals
 
 
 def all_balances(server: RedisServer) -> Iterator[tuple[str, tuple[int, int]]]:

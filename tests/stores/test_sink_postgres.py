@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from llmgw.core.errors import Unavailable
-from llmgw.stores.days import DAY_NS
+from llmgw.stores.expire import DAY_NS
 from llmgw.stores.recover import LOST
 from llmgw.stores.sink_postgres import PostgresSink
 from llmgw.stores.sums import HOUR_NS

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import os
+import random
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from sqlalchemy.dialects.sqlite import insert
 from llmgw.core.record import Settled
 from llmgw.stores.schema import usage
 from llmgw.stores.schema_version import create_schema
+from llmgw.stores.sink import open_sink
 from llmgw.stores.sqlite import (
     DatabaseProblem,
     check_file,
@@ -19,6 +22,7 @@ from llmgw.stores.sqlite import (
     library_warning,
     upsert_usage,
 )
+from tests.contracts.records import settled
 
 
 @pytest.fixture
@@ -157,3 +161,34 @@ def test_a_busy_database_is_not_called_damaged(tmp_path: Path) -> None:
 
     assert "did not answer" in str(problem)
     assert "migrate" not in str(problem)
+
+
+def test_m05_whatever_part_of_the_log_a_power_failure_takes(tmp_path: Path) -> None:
+    """The file is whole, and has what was loaded up to some moment: journals fill in the rest."""
+    create_schema(f"sqlite:///{tmp_path}/u.db")
+    sink = open_sink(f"sqlite:///{tmp_path}/u.db", durable=False)
+    sink.alone = True
+    for batch in range(40):
+        sink.load([settled(batch * 10 + number) for number in range(10)])
+    copies = {name: (tmp_path / name).read_bytes() for name in ("u.db", "u.db-wal")}
+    sink.close()
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    dice = random.Random(seed)
+    counts = set()
+    for number in range(40):
+        place = tmp_path / f"after-{number}"
+        place.mkdir()
+        (place / "u.db").write_bytes(copies["u.db"])
+        kept = dice.randrange(len(copies["u.db-wal"]) + 1)
+        torn = bytes(dice.randrange(256) for _ in range(dice.randrange(3) * 100))
+        (place / "u.db-wal").write_bytes(copies["u.db-wal"][:kept] + torn)
+        with closing(connect(place / "u.db", checkpoints=True)) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            (count,) = connection.execute("SELECT count(*) FROM usage").fetchone()
+            (last,) = connection.execute("SELECT max(request_id) FROM usage").fetchone()
+        assert count % 10 == 0
+        assert last == (f"req_{count - 1:012x}" if count else None)
+        counts.add(count)
+
+    assert len(counts) > 5

@@ -22,8 +22,9 @@ from llmgw.core.errors import Unavailable
 from llmgw.ports.alerts import AlertStore, NullAlerter
 from llmgw.stores.alerts import MemoryAlertStore, SqlAlertStore
 from llmgw.stores.schema_version import create_schema
-from llmgw.telemetry.alerts import PAUSES_S, Alerts, _open_client, alert_id, render_alert
+from llmgw.telemetry.alerts import Alerts, alert_id, render_alert
 from llmgw.telemetry.events import EventHandler
+from llmgw.telemetry.webhook import PAUSES_S, _open_client
 from tests.fakes.upstream import ScriptedUpstream, delay, hang, headers, json_reply, raw, reset
 
 NOW = 1_800_000_000
@@ -486,7 +487,7 @@ async def test_too_many_for_a_slow_webhook_have_their_line(
     assert alerts.dropped == 4
 
 
-async def test_what_is_remembered_is_bounded(running: Make, kept: Kept) -> None:
+async def test_b13_what_is_remembered_is_bounded(running: Make, kept: Kept) -> None:
     """The store, not the memory, is what keeps a telling from being repeated."""
     async with running(max_waiting=10_000) as alerts:
         for number in range(5_000):
@@ -555,7 +556,7 @@ async def test_the_client_is_made_once_and_off_the_loop(
         return open_client()
 
     open_client = _open_client
-    monkeypatch.setattr("llmgw.telemetry.alerts._open_client", opened)
+    monkeypatch.setattr("llmgw.telemetry.webhook._open_client", opened)
     async with running(hook.base_url) as alerts:
         alerts.crossed(alert())
         alerts.crossed(alert(balance="another"))

@@ -41,6 +41,15 @@ def test_refusal_says_why(screen: Console) -> None:
     assert line.rstrip().endswith("1.50 s invalid_credentials")
 
 
+@pytest.mark.parametrize("outcome", ["replay", "cache"])
+def test_what_was_answered_before_is_no_failure(outcome: str) -> None:
+    screen = Console(file=io.StringIO(), width=200, force_terminal=True, color_system="standard")
+
+    ConsoleLog(screen).write(report(outcome=outcome))
+
+    assert f"36m {outcome}" in shown(screen)
+
+
 def test_narrow_terminal_still_has_one_line() -> None:
     screen = Console(file=io.StringIO(), width=30, force_terminal=False)
 

@@ -33,6 +33,7 @@ def test_usual_line(written: Written) -> None:
         "detail": None,
         "limited": [],
         "route": None,
+        "redacted": [],
     }
 
 
@@ -89,3 +90,18 @@ def test_timestamp() -> None:
 
 def test_silent_twin() -> None:
     NullLog().write(report())
+
+
+def test_n07_personal_data_in_the_detail_of_an_error(written: Written) -> None:
+    """It is replaced where its kind is to be hidden, and only there."""
+    log = JsonLog(written.out)
+    detail = "the answer begins 'mail bob@example.com from 203.0.113.7'"
+    log.hides = ("email",)
+    log.write(report(detail=detail))
+    log.hides = ()
+    log.write(report(detail=detail))
+
+    first, second = (json.loads(line)["detail"] for line in written.lines())
+
+    assert first == "the answer begins 'mail [EMAIL] from 203.0.113.7'"
+    assert second == detail

@@ -79,7 +79,7 @@ def test_first_byte_is_of_streams() -> None:
     assert histogram.total == 0.3
 
 
-def test_model_of_the_callers_making_is_no_label() -> None:
+def test_b13_model_of_the_callers_making_is_no_label() -> None:
     """B13: 10,000 invented models are one label set."""
     counted = meter("gpt-4o")
 
@@ -102,7 +102,7 @@ def test_without_configured_models_an_answered_name_is_a_label() -> None:
     assert models(counted) == {"real", "other"}
 
 
-def test_label_sets_are_bounded() -> None:
+def test_b13_label_sets_are_bounded() -> None:
     """B13: what exceeds the bound is counted, under other labels."""
     counted = PrometheusMeter(max_slots=10)
     counted.name_models(None)

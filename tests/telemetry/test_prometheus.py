@@ -117,3 +117,18 @@ def test_no_user_and_no_key_among_the_labels(meter: PrometheusMeter) -> None:
     meter.finished(report(user="canary-user", key="canary-key", request_id="canary-id", detail="canary"))
 
     assert b"canary" not in meter.render()[0]
+
+
+def test_redactions_and_their_failures(meter: PrometheusMeter) -> None:
+    """By where and kind, never the value; those of another process too."""
+    other = PrometheusMeter()
+    other.finished(report(redacted=(("response", "email", 2), ("response", "failed", 1))))
+    meter.finished(report(redacted=(("request", "iban", 1), ("response", "email", 3))))
+    meter.add(other.take())
+
+    text = meter.render()[0].decode()
+
+    assert 'llmgw_redactions_total{at="request",kind="iban"} 1.0' in text
+    assert 'llmgw_redactions_total{at="response",kind="email"} 5.0' in text
+    assert 'llmgw_redaction_failures_total{at="response"} 1.0' in text
+    assert 'kind="failed"' not in text

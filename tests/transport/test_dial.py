@@ -53,7 +53,7 @@ async def black_hole(port: int) -> AsyncIterator[str]:
             filler.close()
 
 
-async def test_refused_address_is_passed_over() -> None:
+async def test_j19_refused_address_is_passed_over() -> None:
     """At once, without waiting for the next one's turn."""
     async with ScriptedUpstream() as upstream:
         started = asyncio.get_running_loop().time()
@@ -64,7 +64,7 @@ async def test_refused_address_is_passed_over() -> None:
         connection.drop()
 
 
-async def test_silent_address_is_overtaken() -> None:
+async def test_j19_silent_address_is_overtaken() -> None:
     """After 250 ms; the one that came too late is closed."""
     async with ScriptedUpstream() as upstream, black_hole(upstream.port) as silent:
         started = asyncio.get_running_loop().time()

@@ -70,7 +70,7 @@ async def test_rebound_name_is_checked_again(names: Names, resolver: Resolver) -
         await resolver.addresses("api.example", 443, allow_private=False)
 
 
-async def test_last_good_answer_serves_for_five_minutes(names: Names, resolver: Resolver) -> None:
+async def test_j19_last_good_answer_serves_for_five_minutes(names: Names, resolver: Resolver) -> None:
     """And no longer."""
     names.answers["api.example"] = ["8.8.8.8"]
     await resolver.addresses("api.example", 443, allow_private=False)
@@ -83,7 +83,7 @@ async def test_last_good_answer_serves_for_five_minutes(names: Names, resolver: 
         await resolver.addresses("api.example", 443, allow_private=False)
 
 
-async def test_no_address_at_all(names: Names, resolver: Resolver) -> None:
+async def test_j19_no_address_at_all(names: Names, resolver: Resolver) -> None:
     """Is a failure."""
     names.answers["api.example"] = []
 

@@ -22,19 +22,25 @@ PROXIES = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
         ("10.0.0.1", b"not an address", "10.0.0.1"),
         ("10.0.0.1", b"203.0.113.7, garbage, 10.9.9.9", "10.9.9.9"),
         ("10.0.0.1", b"", "10.0.0.1"),
+        ("10.0.0.1", b"fe80::1%eth0", "fe80::1"),
+        ("10.0.0.1", b"spoof, 203.0.113.7:4711", "203.0.113.7"),
+        ("10.0.0.1", b"1.2.3.4, 203.0.113.7,", "10.0.0.1"),
+        ("10.0.0.1", b"10.3.3.3, 10.2.2.2", "10.3.3.3"),
         ("fd00::1", b"2001:db8::7", "2001:db8::7"),
         ("::ffff:10.0.0.1", b"[2001:db8::7]:443", "2001:db8::7"),
         ("nonsense", None, None),
     ],
 )
-def test_the_word_of_a_trusted_proxy_counts(peer: str, forwarded: bytes | None, expected: str | None) -> None:
+def test_c05_the_word_of_a_trusted_proxy_counts(
+    peer: str, forwarded: bytes | None, expected: str | None
+) -> None:
     """Read from the right, and only while the neighbour is trusted."""
     address = client_address(peer, forwarded, PROXIES)
 
     assert (None if address is None else str(address)) == expected
 
 
-def test_a_long_chain_is_read_to_a_bound() -> None:
+def test_c05_a_long_chain_is_read_to_a_bound() -> None:
     """A header of thousands of hops costs no more than a few."""
     assert str(client_address("10.0.0.1", b"10.1.1.1," * 5000 + b"10.2.2.2", PROXIES)) == "10.1.1.1"
 

@@ -258,8 +258,16 @@ def _wishes() -> list[Case]:
         fine("connection close in upper case", post(b"CONNECTION: CLOSE"), closes=True),
         fine("connection close among others", post(b"Connection: keep-alive, close"), closes=True),
         fine("connection close twice", post(b"Connection: close", b"Connection: close"), closes=True),
-        fine("connection that names the credential", post(b"Connection: Authorization, X-Request-Id")),
-        fine("connection that names the host", post(b"Connection: Host, Content-Length")),
+        refused("connection that names the credential", post(b"Connection: Authorization, X-Request-Id")),
+        refused("connection that names the host", post(b"Connection: Host, Content-Length")),
+        refused(
+            "connection that names who is asking", post(b"Connection: close", b"Connection: X-Forwarded-For")
+        ),
+        fine("connection that names the request", post(b"Connection: X-Request-Id, TE")),
+        *(
+            refused(f"identity spelled {name}", post(f"{name}: a".encode()))
+            for name in ("X_User", "X.Forwarded.For", "X-Forwarded_For", "X_Forwarded-Client-Cert")
+        ),
         fine("connection of nonsense", post(b"Connection: ,,;=")),
         answered(
             "credential twice",
@@ -284,8 +292,8 @@ def _wishes() -> list[Case]:
             post(
                 b"X-Forwarded-For: 10.0.0.1",
                 b"X-User: root",
-                b"X_Tenant: rival",
-                b"X.Authenticated.User: root",
+                b"X-Tenant: rival",
+                b"X-Authenticated-User: root",
                 b"Client-Cert: :AAAA:",
             ),
         ),
