@@ -24,11 +24,7 @@ _PATTERNS = (
     "tenants.*.logging",
 )
 
-LATER: tuple[tuple[str, ...], ...] = (
-    *(tuple(pattern.split(".")) for pattern in _PATTERNS),
-    # a tenant's own models have the shape of the shared ones
-    *(("tenants", "*", *pattern.split(".")) for pattern in _PATTERNS if pattern.startswith("models.")),
-)
+LATER: tuple[tuple[str, ...], ...] = tuple(tuple(pattern.split(".")) for pattern in _PATTERNS)
 
 LATER_SECRETS = ("vault", "azure-kv", "aws-sm", "gcp-sm")
 
