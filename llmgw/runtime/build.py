@@ -20,6 +20,7 @@ from llmgw.core.clock import Clock
 from llmgw.core.principal import Principal
 from llmgw.engine.generation import Generation
 from llmgw.engine.health import Healths
+from llmgw.engine.repeats import FLOOR, Repeats
 from llmgw.engine.road import Road
 from llmgw.policies.authenticate import Authenticate
 from llmgw.policies.certificate import AuthenticateCertificate
@@ -111,7 +112,13 @@ def open_resources(
 def build_road(document: Document, resources: Resources, meter: Meter, log: RequestLog) -> Road:
     """The road for `document`'s prices, on `resources`."""
     return Road(
-        asyncio.get_running_loop(), resources.journal, meter, log, PriceTables(document), resources.clock
+        asyncio.get_running_loop(),
+        resources.journal,
+        meter,
+        log,
+        PriceTables(document),
+        resources.clock,
+        repeats=Repeats(floor=max(1, FLOOR // document.server.workers)),
     )
 
 
