@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from llmgw.config.limits import Sparse
 from llmgw.config.quantities import Duration, PositiveDuration, Size
-from llmgw.config.section import Flag, Mistake, Section
+from llmgw.config.section import Flag, Mistake, Section, inheriting
 
 _MODES = ("off", "exact")
 _LEAST_MEMORY = 1024 * 1024
@@ -102,11 +102,5 @@ class CacheTerms:
 
 def cache_terms(shared: CacheSettings, overrides: Iterable[CacheOverride]) -> CacheTerms:
     """What holds. overrides: the narrowest first."""
-    said: dict[str, object] = {}
-    for one in (*overrides, shared):
-        for name in CacheOverride.model_fields:
-            value = getattr(one, name)
-            if value is not None:
-                said.setdefault(name, value)
-    terms = shared.model_copy(update=said)
+    terms = inheriting(shared, overrides)
     return CacheTerms(terms.mode, terms.ttl, terms.max_entry, terms.scope, terms.tool_calls, terms.wait)

@@ -113,6 +113,19 @@ class Document(Section):
         own = self.tenants[tenant].providers
         return own.get(name) or self.providers.get(name)
 
+    def route(self, name: str | None) -> RouteSettings | None:
+        """The route of that name."""
+        return next((one for one in self.routes if one.name == name), None)
+
+    def narrowest_first(
+        self, tenant: str, model: str, route: str | None
+    ) -> list[RouteSettings | ModelSettings | TenantSettings]:
+        """Who is heard before the top level, of a tenant's requests for a model on a route."""
+        settings = self.tenants.get(tenant)
+        own = settings.models.get(model) if settings is not None else None
+        shared = self.models.get(model) if own is None else None
+        return [one for one in (self.route(route), own, settings, shared) if one is not None]
+
     def owns_provider(self, tenant: str, name: str) -> bool:
         """Whether the provider's credential is the tenant's own."""
         return name in self.tenants[tenant].providers

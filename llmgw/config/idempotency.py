@@ -13,7 +13,7 @@ from pydantic import AfterValidator
 
 from llmgw.config.limits import Sparse
 from llmgw.config.quantities import Duration, PositiveDuration, Size, render_duration
-from llmgw.config.section import Section
+from llmgw.config.section import Section, inheriting
 
 _LEAST_TTL_S = 60.0
 _MOST_TTL_S = 31 * 86_400.0
@@ -86,11 +86,5 @@ def idempotency_terms(
     shared: IdempotencySettings, overrides: Iterable[IdempotencyOverride]
 ) -> IdempotencyTerms:
     """What holds. overrides: the narrowest first."""
-    said: dict[str, object] = {}
-    for one in overrides:
-        for name in IdempotencyOverride.model_fields:
-            value = getattr(one, name)
-            if value is not None:
-                said.setdefault(name, value)
-    terms = shared.model_copy(update=said)
+    terms = inheriting(shared, overrides)
     return IdempotencyTerms(terms.mode, terms.format, terms.ttl, terms.wait, terms.max_body)

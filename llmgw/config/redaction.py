@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field
 
 from llmgw.config.limits import Sparse
 from llmgw.config.problems import nearest
-from llmgw.config.section import Mistake, Section
+from llmgw.config.section import Mistake, Section, inheriting
 from llmgw.redaction.kinds import KINDS
 
 
@@ -58,10 +58,4 @@ class RedactionOverride(Sparse):
 
 def redaction_terms(shared: RedactionSettings, overrides: Iterable[RedactionOverride]) -> RedactionSettings:
     """What holds. overrides: the narrowest first."""
-    said: dict[str, object] = {}
-    for one in overrides:
-        for name in RedactionOverride.model_fields:
-            value = getattr(one, name)
-            if value is not None:
-                said.setdefault(name, value)
-    return shared.model_copy(update=said)
+    return inheriting(shared, overrides)

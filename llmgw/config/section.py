@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -32,6 +33,23 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, hide_input_in_errors=True, use_attribute_docstrings=True
     )
+
+
+_S = TypeVar("_S", bound=Section)
+
+
+def inheriting(shared: _S, overrides: Iterable[Section]) -> _S:
+    """`shared`, with what narrower sections say in its place. None says nothing.
+
+    overrides: the narrowest first.
+    """
+    said: dict[str, object] = {}
+    for one in overrides:
+        for name in type(one).model_fields:
+            value = getattr(one, name)
+            if value is not None:
+                said.setdefault(name, value)
+    return shared.model_copy(update=said)
 
 
 def _from_config_file(path: Path, info: ValidationInfo) -> Path:

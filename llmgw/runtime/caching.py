@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from llmgw import __version__
-from llmgw.config.cache import CacheOverride, CacheTerms, cache_terms
+from llmgw.config.cache import CacheTerms, cache_terms
 from llmgw.config.document import Document
 from llmgw.core.clock import steady_ns
 from llmgw.engine.plan import Plan
@@ -70,16 +70,7 @@ class Caching:
     def terms(self, tenant: str, model: str, route: str | None) -> CacheTerms:
         """What holds for a tenant's requests for a model on a route."""
         document = self._document
-        settings = document.tenants.get(tenant)
-        along = next((one for one in document.routes if one.name == route), None)
-        said: list[CacheOverride] = [along.cache] if along is not None else []
-        if settings is not None:
-            own = settings.models.get(model)
-            said += [own.cache] if own is not None else []
-            said.append(settings.cache)
-        shared = document.models.get(model)
-        if shared is not None and (settings is None or model not in settings.models):
-            said.append(shared.cache)
+        said = [one.cache for one in document.narrowest_first(tenant, model, route)]
         return cache_terms(document.cache, said)
 
     def onto(self, plan: Plan, tenant: str) -> Plan:
@@ -101,7 +92,7 @@ class Caching:
         document = self._document
         settings = document.tenants[tenant]
         model = settings.models.get(plan.model) or document.models.get(plan.model)
-        route = next((one for one in document.routes if one.name == plan.route), None)
+        route = document.route(plan.route)
         providers = {lane.target.provider for lane in plan.lanes}
         said = [
             __version__,

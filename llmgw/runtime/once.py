@@ -39,8 +39,7 @@ class Once:
         """What holds for a tenant's requests on a route."""
         document = self._document
         settings = document.tenants.get(tenant)
-        along = next((one for one in document.routes if one.name == route), None)
-        said = [one.idempotency for one in (along, settings) if one is not None]
+        said = [one.idempotency for one in (document.route(route), settings) if one is not None]
         return idempotency_terms(document.idempotency, said)
 
     def onto(self, plan: Plan, tenant: str) -> Plan:

@@ -37,16 +37,7 @@ class Redacting:
     def terms(self, tenant: str, model: str, route: str | None) -> RedactionSettings:
         """What holds for a tenant's requests for a model on a route."""
         document = self._document
-        settings = document.tenants.get(tenant)
-        along = next((one for one in document.routes if one.name == route), None)
-        said: list[RedactionOverride] = [along.redaction] if along is not None else []
-        if settings is not None:
-            own = settings.models.get(model)
-            said += [own.redaction] if own is not None else []
-            said.append(settings.redaction)
-        shared = document.models.get(model)
-        if shared is not None and (settings is None or model not in settings.models):
-            said.append(shared.redaction)
+        said = [one.redaction for one in document.narrowest_first(tenant, model, route)]
         return redaction_terms(document.redaction, said)
 
     def onto(self, plan: Plan, tenant: str) -> Plan:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from llmgw.engine.breaker import CLOSED, HALF_OPEN, OPEN, state_of
 from llmgw.ports.targets import TargetStates
 from llmgw.telemetry.events import Events
-from llmgw.telemetry.webhook import PAUSES_S, Webhook, chat_text
+from llmgw.telemetry.webhook import Webhook, chat_text
 
 STATE_VALUES = {CLOSED: 0.0, HALF_OPEN: 1.0, OPEN: 2.0}
 """Of the gauge `llmgw_target_state`."""
@@ -67,7 +67,7 @@ class TargetWatch:
         self._now = now
         self._where = webhook
         self._webhook = Webhook(None)
-        self._deliveries: set[asyncio.Task[None]] = set()
+        self._deliveries: set[asyncio.Future[bool]] = set()
         self._before: dict[tuple[str | None, str, str | None], Standing] = {}
 
     async def watch(self) -> None:
@@ -106,21 +106,12 @@ class TargetWatch:
     def _alert(self, one: Standing) -> None:
         self._webhook.url = self._where()
         if self._webhook.url is not None:
-            delivery = asyncio.ensure_future(self._deliver(one))
+            body = render_refusal(one)
+            delivery = asyncio.ensure_future(
+                self._webhook.tell(body, self._events, {"provider": one.provider})
+            )
             self._deliveries.add(delivery)
             delivery.add_done_callback(self._deliveries.discard)
-
-    async def _deliver(self, one: Standing) -> None:
-        trouble = await self._webhook.deliver(render_refusal(one))
-        if trouble is not None:
-            self._events.log_event(
-                "error",
-                "alert_webhook_failed",
-                webhook=self._webhook.origin,
-                error=trouble,
-                tries=1 + len(PAUSES_S),
-                provider=one.provider,
-            )
 
 
 def render_refusal(one: Standing) -> bytes:

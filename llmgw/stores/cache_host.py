@@ -26,6 +26,7 @@ from llmgw.ports.cache import CacheKey, Found, Kept
 from llmgw.stores.cache_entry import sealed, unsealed
 from llmgw.stores.cache_memory import SECRET_BYTES
 from llmgw.stores.host_lock import HostLock
+from llmgw.stores.host_memory import allocate
 
 _MAGIC = b"llmgwcch"
 _VERSION = 1
@@ -199,17 +200,12 @@ def _make(path: Path, ring: int) -> None:
     if path.exists():
         return
     hidden = path.with_name(f"{path.name}.{os.getpid()}.new")
-    hidden.unlink(missing_ok=True)
-    fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            os.posix_fallocate(fd, 0, _size(ring))
-            os.pwrite(fd, _HEADER.pack(_MAGIC, _VERSION, ring, secrets.token_bytes(SECRET_BYTES)), 0)
-        finally:
-            os.close(fd)
+        head = _HEADER.pack(_MAGIC, _VERSION, ring, secrets.token_bytes(SECRET_BYTES))
+        allocate(hidden, _size(ring), head)
         os.link(hidden, path)
     finally:
-        hidden.unlink()
+        hidden.unlink(missing_ok=True)
 
 
 def _is_usable(fd: int, ring: int) -> bool:

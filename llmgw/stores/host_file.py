@@ -43,6 +43,7 @@ from llmgw.core.claim import (
 )
 from llmgw.limits import ALGORITHMS
 from llmgw.stores.host_grants import Grants, table_size
+from llmgw.stores.host_memory import allocate
 
 SLOTS = 65_536
 GRANTS = 4_096
@@ -126,14 +127,9 @@ def make(path: Path, workers: int, utc_offset_ns: int, now: int, slots: int, gra
     """
     boot = _boot_id()
     hidden = path.with_name(f"{path.name}.new")
-    hidden.unlink(missing_ok=True)
-    fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            os.posix_fallocate(fd, 0, _size(slots, workers, grants))
-            os.pwrite(fd, _HEADER.pack(_MAGIC, _VERSION, slots, workers, grants, utc_offset_ns, boot), 0)
-        finally:
-            os.close(fd)
+        head = _HEADER.pack(_MAGIC, _VERSION, slots, workers, grants, utc_offset_ns, boot)
+        allocate(hidden, _size(slots, workers, grants), head)
         made = CounterFile(hidden)
         try:
             with suppress(FileNotFoundError, ValueError):

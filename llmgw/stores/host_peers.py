@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 
+from llmgw.stores.host_memory import allocate
 from llmgw.stores.host_targets import lives
 from llmgw.stores.peers import MemoryPeers
 
@@ -53,13 +54,7 @@ class HostPeers:
     @staticmethod
     def create(path: Path, workers: int) -> None:
         """An empty one in the place of whatever was there. Raises OSError."""
-        path.unlink(missing_ok=True)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            # Writing to a sparse file on a full disk would kill the process.
-            os.posix_fallocate(fd, 0, workers * _TABLE)
-        finally:
-            os.close(fd)
+        allocate(path, workers * _TABLE)
 
     def come(self, name: str, most: int) -> bool:
         """Count one more, unless `name` has `most` already."""

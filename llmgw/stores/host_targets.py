@@ -15,6 +15,7 @@ from hashlib import blake2b
 from math import inf
 from pathlib import Path
 
+from llmgw.stores.host_memory import allocate
 from llmgw.stores.targets import MemoryTarget
 
 _SLOTS = 1024
@@ -98,12 +99,7 @@ class HostTargets:
     @classmethod
     def create(cls, path: Path) -> HostTargets:
         """An empty one in the place of whatever was there. Raises OSError."""
-        path.unlink(missing_ok=True)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            os.posix_fallocate(fd, 0, _SLOTS * _SLOT)
-        finally:
-            os.close(fd)
+        allocate(path, _SLOTS * _SLOT)
         return cls(path)
 
     def of(self, name: str) -> HostTarget | MemoryTarget:

@@ -18,7 +18,7 @@ from llmgw.core.alert import Alert
 from llmgw.ports.alerts import AlertStore
 from llmgw.telemetry.events import Events
 from llmgw.telemetry.logs import timestamp
-from llmgw.telemetry.webhook import PAUSES_S, TIMEOUT_S, Webhook, chat_text
+from llmgw.telemetry.webhook import TIMEOUT_S, Webhook, chat_text
 
 MAX_WAITING = 1_000
 _REMEMBERED = 4_096
@@ -146,19 +146,10 @@ class Alerts:
             self._drop(alert, "the webhook was removed")
             self._open.pop(_pair(alert), None)
             return
-        trouble = await self._webhook.deliver(render_alert(alert))
-        if trouble is None:
+        if await self._webhook.tell(render_alert(alert), self._events, _fields(alert)):
             self.delivered += 1
         else:
             self.failed += 1
-            self._events.log_event(
-                "error",
-                "alert_webhook_failed",
-                webhook=self._webhook.origin,
-                error=trouble,
-                tries=1 + len(PAUSES_S),
-                **_fields(alert),
-            )
         self._open.pop(_pair(alert), None)
 
     def _drop(self, alert: Alert, reason: str) -> None:

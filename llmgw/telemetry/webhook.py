@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from llmgw.telemetry.events import Events
 
 if TYPE_CHECKING:
     from httpx2 import AsyncClient
@@ -54,6 +56,20 @@ class Webhook:
             if trouble is None:
                 break
         return trouble
+
+    async def tell(self, body: bytes, events: Events, fields: Mapping[str, object]) -> bool:
+        """Whether it took it; if not, an event says so. fields: of that event, what was to be told."""
+        trouble = await self.deliver(body)
+        if trouble is not None:
+            events.log_event(
+                "error",
+                "alert_webhook_failed",
+                webhook=self.origin,
+                error=trouble,
+                tries=1 + len(PAUSES_S),
+                **fields,
+            )
+        return trouble is None
 
     async def close(self) -> None:
         if self._client is not None:
