@@ -23,12 +23,6 @@ FORM = "multipart/form-data; boundary=b"
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with ScriptedUpstream() as up:
-        yield up
-
-
-@pytest.fixture
 async def gateway(upstream: ScriptedUpstream) -> AsyncIterator[RunningGateway]:
     async with RunningGateway(upstream) as running:
         yield running

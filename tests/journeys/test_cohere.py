@@ -23,12 +23,6 @@ START = {"id": "r1", "type": "message-start", "delta": {"message": {"role": "ass
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with ScriptedUpstream() as up:
-        yield up
-
-
-@pytest.fixture
 async def gateway(upstream: ScriptedUpstream) -> AsyncIterator[RunningGateway]:
     acme = (
         "providers:\n"

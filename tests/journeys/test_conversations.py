@@ -48,12 +48,6 @@ LAST = {"id": "c", "choices": [], "usage": USAGE}
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with ScriptedUpstream() as up:
-        yield up
-
-
-@pytest.fixture
 async def gateway(upstream: ScriptedUpstream) -> AsyncIterator[RunningGateway]:
     async with RunningGateway(upstream) as running:
         yield running

@@ -117,12 +117,6 @@ def answer_of(side: Side) -> tuple[bytes, int]:
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with ScriptedUpstream() as up:
-        yield up
-
-
-@pytest.fixture
 async def gateway(upstream: ScriptedUpstream) -> AsyncIterator[RunningGateway]:
     rows = [
         f"{name}: {{{side.provider.format(url=upstream.base_url)}, allow_private: true"

@@ -92,12 +92,6 @@ def answering(make: Callable[[Any], object]) -> Step:
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with ScriptedUpstream() as up:
-        yield up
-
-
-@pytest.fixture
 async def gateway(upstream: ScriptedUpstream) -> AsyncIterator[RunningGateway]:
     url = upstream.base_url
     providers = (

@@ -41,12 +41,6 @@ def named(*events: Mapping[str, object]) -> Step:
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with ScriptedUpstream() as up:
-        yield up
-
-
-@pytest.fixture
 async def gateway(upstream: ScriptedUpstream) -> AsyncIterator[RunningGateway]:
     rows = (
         f"c: {{kind: anthropic, base_url: '{upstream.base_url}', api_key: k, allow_private: true}}\n"

@@ -60,12 +60,6 @@ def line(body: object) -> bytes:
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with ScriptedUpstream() as up:
-        yield up
-
-
-@pytest.fixture
 async def gateway(upstream: ScriptedUpstream) -> AsyncIterator[RunningGateway]:
     acme = (
         f"providers: {{o: {{kind: ollama, base_url: '{upstream.base_url}', allow_private: true}}}}\n"

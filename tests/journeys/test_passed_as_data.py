@@ -27,12 +27,6 @@ OPENAI = {
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with ScriptedUpstream() as up:
-        yield up
-
-
-@pytest.fixture
 async def gateway(upstream: ScriptedUpstream) -> AsyncIterator[RunningGateway]:
     row = f'claude: {{kind: anthropic, base_url: "{upstream.base_url}", api_key: k, allow_private: true}}'
     model = "claude: {targets: [{provider: claude, model: claude}]}"

@@ -44,12 +44,6 @@ MODELS = "\n".join(
 MODELS += "\npair: {targets: [{provider: up, model: a}, {provider: new, model: b}], hedge: {after: 5s}}"
 
 
-@pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with ScriptedUpstream() as up:
-        yield up
-
-
 def running(
     upstream: ScriptedUpstream, acme: str = BOTH, models: str = "", extra: str = ""
 ) -> RunningGateway:

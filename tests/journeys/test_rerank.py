@@ -25,12 +25,6 @@ BODY: dict[str, Any] = {"query": "q", "documents": DOCUMENTS, "top_n": 2}
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with ScriptedUpstream() as up:
-        yield up
-
-
-@pytest.fixture
 async def gateway(upstream: ScriptedUpstream) -> AsyncIterator[RunningGateway]:
     url = upstream.base_url
     providers = (

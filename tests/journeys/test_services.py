@@ -28,12 +28,6 @@ COMPLETION = {
 MESSAGES = {"max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
 
 
-@pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with ScriptedUpstream() as up:
-        yield up
-
-
 def rows(url: str) -> str:
     """The tenant's providers and models."""
     return f"""\

@@ -31,12 +31,6 @@ LAST = {"id": "c", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with ScriptedUpstream() as up:
-        yield up
-
-
-@pytest.fixture
 async def second() -> AsyncIterator[ScriptedUpstream]:
     async with ScriptedUpstream() as up:
         up.default(sse_head(), event(delta("from two")), event(LAST), event("[DONE]"), end())

@@ -34,12 +34,6 @@ def said(text: str, finish: str | None = None) -> dict[str, object]:
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with ScriptedUpstream() as up:
-        yield up
-
-
-@pytest.fixture
 async def gateway(upstream: ScriptedUpstream) -> AsyncIterator[RunningGateway]:
     rows = (
         f"g: {{kind: gemini, base_url: '{upstream.base_url}/v1beta', api_key: k, allow_private: true}}\n"

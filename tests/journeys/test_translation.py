@@ -32,12 +32,6 @@ GEMINI = {
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with ScriptedUpstream() as up:
-        yield up
-
-
-@pytest.fixture
 async def gateway(upstream: ScriptedUpstream) -> AsyncIterator[RunningGateway]:
     providers = (
         f"    g: {{kind: gemini, base_url: '{upstream.base_url}/v1beta', api_key: g-key, "

@@ -58,12 +58,6 @@ async def google() -> AsyncIterator[ScriptedUpstream]:
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with ScriptedUpstream() as up:
-        yield up
-
-
-@pytest.fixture
 async def gateway(upstream: ScriptedUpstream, google: ScriptedUpstream) -> AsyncIterator[RunningGateway]:
     credentials = json.dumps(service_account(f"{google.base_url}/token"))
     providers = (
