@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Sequence
+from urllib.parse import unquote
 
 from msgspec import Struct, field
 
@@ -20,14 +21,20 @@ from llmgw.dialects.endpoints import (
     GEMINI,
     GENERATE,
     MESSAGES,
+    OLLAMA_CHAT,
     OPENAI,
     dialect_of,
 )
 from llmgw.engine.match import PATH, PREFIX
 from llmgw.ports.stores import KeyEntry
 
-_COUNT_TOKENS = "/v1/messages/count_tokens"
-_MODEL_PATH = re.compile(r"/(?:v1|v1beta)/models/(.+):[A-Za-z]+")
+_ASIDE = {"/v1/messages/count_tokens": MESSAGES, "/api/show": OLLAMA_CHAT}
+"""Not on the road, but permitted by the same routes."""
+_AZURE = "/openai"
+_MODEL_PATH = re.compile(
+    r"/(?:v1|v1beta)/models/(.+):"
+    r"(?:generateContent|streamGenerateContent|countTokens|embedContent|batchEmbedContents)"
+)
 _DEPLOYMENT_PATH = re.compile(r"/openai/deployments/(.+)")
 _BY_SUFFIX = sorted(
     ((one.suffix, one) for one in ENDPOINTS.values() if one.dialect == OPENAI), key=lambda row: -len(row[0])
@@ -108,8 +115,12 @@ def exchange_of(
     """The request as the road would have it.
 
     prefixes: what routes take off, the longest first.
-    Raises NotFound when nothing is served at its path, ValueError when no model is named.
+    Raises NotFound when nothing is served at its path, ValueError when no model is named or no client
+    could send it.
     """
+    for what, said in (("path", question.path), ("host", question.host or "")):
+        if not said.isascii():
+            raise ValueError(f"a {what} is sent in ASCII (%XX in a path, xn--... in a host); {said!r} is not")
     path = question.path.partition("?")[0]
     prefix = ""
     place = _place(path)
@@ -122,7 +133,7 @@ def exchange_of(
         raise NotFound("there is nothing at this path")
     endpoint, named = place
     model = named or question.model
-    if model is None:
+    if not model:
         raise ValueError("which model? Name one with --model")
     fields = {name.lower().encode(): value.encode("latin-1") for name, value in question.headers.items()}
     if question.host is not None:
@@ -134,18 +145,22 @@ def exchange_of(
     return ex
 
 
-def _place(path: str) -> tuple[Endpoint, str | None] | None:
-    """What is served at a path, and the model that the path names."""
-    if path in ENDPOINTS:
-        return ENDPOINTS[path], None
-    if path == _COUNT_TOKENS:
-        return MESSAGES, None
+def _place(raw: str) -> tuple[Endpoint, str | None] | None:
+    """What is served at a path, and the model that the path names. Only that may be spelled with escapes."""
+    if raw in ENDPOINTS:
+        return ENDPOINTS[raw], None
+    if raw in _ASIDE:
+        return _ASIDE[raw], None
+    of_azure = ENDPOINTS.get(raw.removeprefix(_AZURE)) if raw.startswith(f"{_AZURE}/v1/") else None
+    if of_azure is not None and of_azure.dialect == OPENAI:
+        return of_azure, None
+    path = unquote(raw)
     if dialect_of(path) == GEMINI:
         found = _MODEL_PATH.fullmatch(path)
         return (GENERATE, found[1]) if found else None
     if found := _DEPLOYMENT_PATH.fullmatch(path):
         for suffix, endpoint in _BY_SUFFIX:
-            if found[1].endswith(suffix):
+            if found[1].endswith(suffix) and raw.endswith(suffix):
                 model = found[1].removesuffix(suffix)
                 return (endpoint, model) if model else None
     return None

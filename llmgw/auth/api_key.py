@@ -97,7 +97,8 @@ class ApiKeys:
         expires_at = found[0].expires_at
         if expires_at is not None and time.time() >= expires_at:
             raise InvalidCredentials("the API key has expired")
-        if bearer is not None and len(self._proved) < _REMEMBERED:
+        # Beside another header, this one may say no key at all, and proves nothing by itself.
+        if bearer is not None and OTHER_PLACES.isdisjoint(fields) and len(self._proved) < _REMEMBERED:
             self._proved[bearer] = found
         return found[1]
 

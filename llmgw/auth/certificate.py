@@ -13,18 +13,28 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.x509 import (
     Certificate,
     DNSName,
+    DuplicateExtension,
     ExtensionNotFound,
+    InvalidVersion,
     RFC822Name,
     SubjectAlternativeName,
     UniformResourceIdentifier,
+    UnsupportedGeneralNameType,
     load_der_x509_certificate,
     load_pem_x509_certificates,
 )
 
 from llmgw.config.client_cert import Identity
 
-_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm)
-"""The ways in which bytes can be no certificate."""
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    InvalidVersion,
+    DuplicateExtension,
+    UnsupportedGeneralNameType,
+)
+"""The ways in which bytes can be no certificate, or none that can be read."""
 
 
 class NoCertificate(ValueError):

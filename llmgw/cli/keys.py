@@ -29,6 +29,8 @@ app = typer.Typer(
 )
 
 _CONFIG = Path("llmgw.yaml")
+_LATEST = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
+"""What is later has no date, and could be shown to nobody."""
 _COLUMNS = ("id", "tenant", "user", "state", "allow_models", "created_at", "expires_at", "labels")
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The key's public id.")]
 
@@ -55,7 +57,7 @@ def create(
 
     wanted = NewKey(
         tenant,
-        user,
+        _user(user),
         tuple(model) if model else None,
         _moment(expires) if expires is not None else None,
         _labels(label or []),
@@ -106,6 +108,8 @@ def rotate(
         seconds = int(parse_duration(overlap))
     except ValueError as error:
         raise CliError(f"--overlap {error}") from None
+    if datetime.now(UTC).timestamp() + seconds >= _LATEST:
+        raise CliError(f"--overlap {overlap[:40]}: is longer than any key works; write 24h")
     with _keys(config) as keys:
         issued, key = keys.rotate(id, seconds)
         _show_new(keys, issued, key, format)
@@ -173,7 +177,23 @@ def _moment(text: str) -> int:
     now = datetime.now(UTC)
     try:
         if len(text) > 4 and text[4] == "-":
-            return int(parse_moment(text, now).timestamp())
-        return int(now.timestamp() + parse_duration(text))
+            moment = parse_moment(text, now).timestamp()
+        else:
+            moment = now.timestamp() + parse_duration(text)
     except (ValueError, InvalidRequest):
-        raise CliError(f"--expires {text[:40]}: write 30d, 2027-01-31 or 2027-01-31T12:00:00Z") from None
+        moment = _LATEST
+    if moment >= _LATEST:
+        raise CliError(f"--expires {text[:40]}: write 30d, 2027-01-31 or 2027-01-31T12:00:00Z")
+    return int(moment)
+
+
+def _user(name: str | None) -> str | None:
+    """As the configuration takes it for the keys that it declares."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from llmgw.config.tenants import UserName
+
+    try:
+        return None if name is None else TypeAdapter[str](UserName).validate_python(name)
+    except ValidationError:
+        raise CliError("--user: write 1 to 256 characters without line breaks") from None

@@ -14,6 +14,7 @@ from llmgw.cli.session import CliError, ConfigOption, load, load_unresolved
 
 if TYPE_CHECKING:
     from llmgw.config.document import Document
+    from llmgw.config.models import TargetSettings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -110,13 +111,15 @@ def call(
         known = ", ".join(sorted({each for _, each, _ in accounts}))
         raise CliError(f"there is no provider {name!r}; there are {known}")
     calls: list[tuple[str | None, str, str]] = []
+    everywhere = {one[1:] for one in _targets(document)} | set(_aside(document))
     for owner, each, _ in accounts:
-        if name not in (None, each):
+        if name not in (None, each) or (owner is None and _tenant_without_own(document, each) is None):
             continue
-        listed = {upstream for _, *target, upstream in _targets(document) if target == [owner, each]}
-        if not listed and model is None:
-            raise CliError(f"no model goes to {each}; name one of its own with --model")
-        calls += ((owner, each, upstream) for upstream in ([model] if model else sorted(listed)))
+        listed = sorted(upstream for *account, upstream in everywhere if account == [owner, each])
+        calls += ((owner, each, upstream) for upstream in ([model] if model else listed))
+    if not calls:
+        what = name or " and ".join(sorted({each for _, each, _ in accounts}))
+        raise CliError(f"no model goes to {what}; name one of its own with --model")
     rows = asyncio.run(_test(document, calls, timeout, operation))
     emit(rows, _TEST, format)
     if any(row["ok"] is False for row in rows):
@@ -151,7 +154,9 @@ async def _test(
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("asking", total=len(calls))
         for owner, name, upstream in calls:
-            provider = made.provider(owner or _tenant_without_own(document, name), name)
+            tenant = owner or _tenant_without_own(document, name)
+            assert tenant is not None
+            provider = made.provider(tenant, name)
             target = Target(name, provider.kind, provider.vendor, upstream)
             verdict = await probe(provider, target, provider.transport or shared, within_s, operation)
             rows.append(
@@ -174,12 +179,9 @@ async def _test(
     return rows
 
 
-def _tenant_without_own(document: Document, name: str) -> str:
-    """A tenant to which a shared provider's name means the shared one."""
-    for tenant, settings in document.tenants.items():
-        if name not in settings.providers:
-            return tenant
-    raise CliError(f"every tenant has a provider {name} of its own, so the shared one is never asked")
+def _tenant_without_own(document: Document, name: str) -> str | None:
+    """A tenant to which a shared provider's name means the shared one; None where it is never asked."""
+    return next((tenant for tenant, own in document.tenants.items() if name not in own.providers), None)
 
 
 def _accounts(document: Document) -> list[tuple[str | None, str, Any]]:
@@ -213,20 +215,42 @@ def _standing(owner: str | None, name: str, known: list[dict[str, Any]]) -> dict
 
 
 def _targets(document: Document) -> list[tuple[str, str | None, str, str]]:
-    """Public name, whose provider, provider and upstream model of every target."""
+    """Public name, whose provider, provider and upstream model of every model's targets."""
     found: list[tuple[str, str | None, str, str]] = []
     for public, model in document.models.items():
         for target in model.targets:
-            if target.provider in document.providers:
-                found.append((public, None, target.provider, target.model))
-            found += (
-                (public, tenant, target.provider, target.model)
-                for tenant, settings in document.tenants.items()
-                if target.provider in settings.providers
-            )
+            found += ((public, *one) for one in _of_all(document, target))
     for tenant, settings in document.tenants.items():
         for public, model in settings.models.items():
-            for target in model.targets:
-                owner = tenant if target.provider in settings.providers else None
-                found.append((public, owner, target.provider, target.model))
+            found += ((public, *_of_tenant(document, tenant, target)) for target in model.targets)
     return found
+
+
+def _aside(document: Document) -> list[tuple[str | None, str, str]]:
+    """The same of targets that no model has: those of routes, and those on trial."""
+    found: list[tuple[str | None, str, str]] = []
+    for route in document.routes:
+        tenant = route.match.tenant or route.tenant
+        for target in route.targets or ():
+            found += [_of_tenant(document, tenant, target)] if tenant else _of_all(document, target)
+    for model in document.models.values():
+        found += _of_all(document, model.mirror.target) if model.mirror is not None else []
+    for tenant, settings in document.tenants.items():
+        found += (
+            _of_tenant(document, tenant, model.mirror.target)
+            for model in settings.models.values()
+            if model.mirror is not None
+        )
+    return found
+
+
+def _of_all(document: Document, target: TargetSettings) -> list[tuple[str | None, str, str]]:
+    """Whose provider, provider and upstream model, for any tenant."""
+    owners: list[str | None] = [None] if target.provider in document.providers else []
+    owners += (name for name, tenant in document.tenants.items() if target.provider in tenant.providers)
+    return [(owner, target.provider, target.model) for owner in owners]
+
+
+def _of_tenant(document: Document, tenant: str, target: TargetSettings) -> tuple[str | None, str, str]:
+    owner = tenant if document.owns_provider(tenant, target.provider) else None
+    return owner, target.provider, target.model

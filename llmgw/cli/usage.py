@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -111,7 +112,7 @@ def tail(
                 drain(document)
                 rows, place = follow_usage(records, place)
                 if rows:
-                    _print(rows, format)
+                    _print(rows, format, goes_on=True)
         except KeyboardInterrupt:
             return
 
@@ -139,9 +140,24 @@ def verify(config: ConfigOption = _CONFIG, format: FormatOption = Format.TABLE) 
         raise typer.Exit(1)
 
 
-def _print(rows: list[dict[str, object]], format: Format) -> None:
+def _print(rows: list[dict[str, object]], format: Format, *, goes_on: bool = False) -> None:
     shown: list[Row] = list(rows)
-    emit(shown, _TAIL if format is Format.TABLE else tuple(rows[0]) if rows else _TAIL, format)
+    emit(shown, _TAIL if format is Format.TABLE else _record_names(), format, goes_on=goes_on)
+    # Whoever follows through a pipe gets what there is.
+    sys.stdout.flush()
+
+
+def _record_names() -> tuple[str, ...]:
+    """The columns of a record, in the order of `admin.usage.row`."""
+    from llmgw.core.record import Settled
+
+    names = ["at"]
+    for name in Settled.__struct_fields__:
+        if name != "at_ns":
+            names.append("key" if name == "key_id" else name)
+        if name == "cost_nano_usd":
+            names.append("cost_usd")
+    return tuple(names)
 
 
 @contextmanager

@@ -71,18 +71,21 @@ class Affected:
         for document in self._documents:
             mine = {name for name, settings in _models(document).items() if calls(settings)}
             models |= mine
-            for name, tenant in _tenants(document).items():
-                if provider in (tenant.get("providers") or {}):
-                    continue
+            without = {
+                name: tenant
+                for name, tenant in _tenants(document).items()
+                if provider not in (tenant.get("providers") or {})
+            }
+            for name, tenant in without.items():
                 own = {one for one, settings in (tenant.get("models") or {}).items() if calls(settings)}
                 models |= own
                 passed_on = not _models(document) and not tenant.get("models")
                 if own or passed_on or any(_may_use(tenant, one) for one in mine):
                     tenants.add(name)
             for route in document.get("routes") or ():
-                if calls(route):
+                if calls(route) and (let := _tenants_of_route(document, route) & without.keys()):
                     routes.add(route["name"])
-                    tenants |= _tenants_of_route(document, route)
+                    tenants |= let
         if not tenants:
             return f"nobody: no model or route of a tenant calls {provider}"
         parts = [_counted("model", models), _counted("route", routes)]
@@ -109,11 +112,13 @@ class Affected:
         return ", ".join(part for part in (*parts, self._tenants(tenants)) if part)
 
     def _by_route(self, path: Path) -> str:
+        """Also those whom a route that is another tenant's refuses."""
         tenants: set[str] = set()
         for document in self._documents:
             for route in document.get("routes") or ():
                 if route["name"] == path[1]:
-                    tenants |= _tenants_of_route(document, route)
+                    matched = (route.get("match") or {}).get("tenant")
+                    tenants |= {matched} if matched is not None else set(_tenants(document))
         return f"route {path[1]}, {self._tenants(tenants)}"
 
     def _by_level(self, path: Path) -> str:
@@ -186,6 +191,7 @@ def _may_use(tenant: Mapping[str, Any], model: str) -> bool:
 
 
 def _tenants_of_route(document: _Document, route: Mapping[str, Any]) -> set[str]:
+    """Those whom it lets through."""
     only = route.get("tenant") or (route.get("match") or {}).get("tenant")
     return {only} if only is not None else set(_tenants(document))
 

@@ -6,6 +6,7 @@ comment or file makes no difference, and a secret's value none either.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -99,7 +100,9 @@ def _values(before: Any, after: Any, path: Path) -> Iterator[_Difference]:
             if path[-1] in _ORDERED and _common(old, new) != _common(new, old):
                 yield "moved", path, list(old), list(new)
             return
-        if len(before) == len(after):
+        if str(path[-1]) not in _ORDERED and _sorted(before) == _sorted(after):
+            return
+        if len(before) == len(after) and all(isinstance(one, Mapping) for one in (*before, *after)):
             for index, (was, now) in enumerate(zip(before, after, strict=True)):
                 yield from _values(was, now, (*path, index))
             return
@@ -113,6 +116,10 @@ def _by_name(members: Sequence[Any], path: Path) -> dict[str, Any] | None:
         return None
     named = {name(member): member for member in members}
     return named if len(named) == len(members) else None
+
+
+def _sorted(members: Sequence[Any]) -> list[str]:
+    return sorted(json.dumps(member, sort_keys=True) for member in members)
 
 
 def _common(names: Mapping[str, Any], others: Mapping[str, Any]) -> list[str]:

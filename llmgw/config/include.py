@@ -9,7 +9,10 @@ Paths in `include` start at the file that holds them. A glob may match nothing, 
 
 from __future__ import annotations
 
+import errno
 import glob
+import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path as FilePath
 
@@ -113,16 +116,29 @@ class Includes:
 
 
 def read(path: FilePath) -> bytes:
-    """The file's bytes; at most one more than the reader takes, so that it can tell."""
-    with path.open("rb") as file:
-        return file.read(MAX_SIZE + 1)
+    """The file's bytes; at most one more than the reader takes, so that it can tell. Raises OSError.
+
+    A pipe is read while somebody writes to it, and refused else: to open it would wait for a writer.
+    """
+    with open(path, "rb", opener=_open_at_once) as file:
+        data = file.read(MAX_SIZE + 1)
+        if not data and stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "a pipe that nobody writes to", str(path))
+        return data
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    opened = os.open(path, flags | os.O_NONBLOCK)
+    os.set_blocking(opened, True)
+    return opened
 
 
 def shown(path: FilePath) -> str:
     """The path as messages show it: from the working directory when it is below."""
     try:
         return str(path.absolute().relative_to(FilePath.cwd()))
-    except ValueError:
+    except (ValueError, OSError):
+        # Elsewhere, or the working directory is gone.
         return str(path)
 
 

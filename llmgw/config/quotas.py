@@ -105,6 +105,11 @@ class QuotaTerms(Sparse):
         """What it counts."""
         return next(unit for unit in UNITS if getattr(self, unit) is not None)
 
+    @property
+    def models(self) -> str | None:
+        """The pattern of the models that it counts, None for all: `*` is all of them too."""
+        return None if self.model == "*" else self.model
+
     @field_validator("alert_at")
     @classmethod
     def _each_once(cls, shares: tuple[int, ...]) -> tuple[int, ...]:
@@ -264,7 +269,7 @@ def rule_of(quota: QuotaTerms, scope: str) -> QuotaRule:
         limit=getattr(quota, quota.unit),
         window=quota.window,
         timezone=quota.timezone,
-        model=quota.model,
+        model=quota.models,
         alert_at=tuple(sorted(quota.alert_at)),
         warn=quota.on_exceed == "warn",
         shadow=quota.mode == "shadow",
@@ -293,11 +298,11 @@ def problems_of_quotas(root: Node) -> Iterator[Problem]:
             continue  # validation says why
         if isinstance(quota, QuotaSettings):
             scope = quota.scope
-        same = (scope, quota.per, quota.unit, quota.window, quota.model or "")
+        same = (scope, quota.per, quota.unit, quota.window, quota.models or "")
         first = seen.setdefault(same, path)
         if first is not path:
             counted = f"{quota.unit} per {quota.per} and {quota.window}"
-            counted += f" of {quota.model}" if quota.model else ""
+            counted += f" of {quota.models}" if quota.models else ""
             where = f"{place_of(root, first)} {render_path(first)}"
             yield problem_at(place_of(root, path), path, f"counts {counted}, as {where} does; keep one")
 

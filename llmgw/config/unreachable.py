@@ -17,6 +17,8 @@ from llmgw.config.source import ListNode, Node, node_at, place_of, plain
 _SERVED = ("v1", "v1beta", "v2", "openai", "api", "rerank")
 """The first segments of the paths that are served."""
 _TENANT = "{tenant}"
+_SET = re.compile(r"\[!?+\]?+[^\]]*\]")
+"""One of these characters, as `fnmatch` reads it."""
 
 
 def warnings_of_routes(root: Node) -> Iterator[Problem]:
@@ -75,9 +77,11 @@ def covers(earlier: RouteSettings, later: RouteSettings) -> bool:
 
 
 def _model_covers(wide: str, narrow: str) -> bool:
-    # An asterisk of the narrower one is a character that only an asterisk can stand for.
-    if wide == narrow or not set("?[") & set(wide):
-        return fnmatchcase(narrow, wide)
+    if wide == narrow:
+        return True
+    # What the narrower one leaves open is a character that only an asterisk can stand for.
+    if not set("?[") & set(wide):
+        return fnmatchcase(_SET.sub("?", narrow), wide)
     return not set("*?[") & set(narrow) and fnmatchcase(narrow, wide)
 
 

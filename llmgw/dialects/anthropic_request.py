@@ -19,7 +19,7 @@ from msgspec import Raw, Struct
 from llmgw.core.chat import ChatRequest, Format, Message, Reasoning, Text, Tool, ToolChoice
 from llmgw.core.errors import InvalidRequest, UnsupportedOperation
 from llmgw.dialects.anthropic_blocks import BlockReader, CacheControl, cached, invalid, read
-from llmgw.dialects.message_members import MessageMembers
+from llmgw.dialects.request_members import RequestMembers
 from llmgw.dialects.system_turns import amid
 
 
@@ -88,7 +88,7 @@ _decode_tool = msgspec.json.Decoder(_Tool).decode
 _encode = msgspec.json.Encoder().encode
 
 _KNOWN = frozenset(_Request.__struct_fields__)
-_MESSAGES = MessageMembers(_Message.__struct_fields__)
+_MEMBERS = RequestMembers({"messages": list[_Message]})
 _KNOWN_OF_TOOLS = frozenset(_Tool.__struct_fields__)
 _NESTED = {
     "thinking": frozenset(_Thinking.__struct_fields__),
@@ -104,7 +104,7 @@ def parse_request(body: bytes, model: str, stream: bool) -> ChatRequest:
     """What a client asks. model, stream: hold where the body does not say."""
     try:
         wire = _decode(body)
-        extra = _extra(_decode_members(body)) | _MESSAGES.unknown(body)
+        extra = _extra(_decode_members(body)) | _MEMBERS.unknown(body)
         return _request(wire, extra, model, stream)
     except msgspec.ValidationError as error:
         raise invalid(error, "") from None

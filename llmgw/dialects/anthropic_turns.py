@@ -143,12 +143,13 @@ def lacks_thoughts(request: ChatRequest) -> bool:
 class _Writer:
     """Writes blocks. ids: what stands for the id of each call, which may be another one."""
 
-    __slots__ = ("_dropped", "_ids", "_used")
+    __slots__ = ("_answered", "_dropped", "_ids", "_used")
 
     def __init__(self, dropped: set[str]) -> None:
         self._dropped = dropped
-        self._ids: dict[str, str] = {}
+        self._ids: dict[str, list[str]] = {}
         self._used: set[str] = set()
+        self._answered: set[str] = set()
 
     def said(self, part: Part, at: str) -> list[Wire]:
         """A part of an assistant's turn."""
@@ -176,7 +177,7 @@ class _Writer:
         return [self._media(part, at)]
 
     def result(self, result: ToolResult, at: str) -> Wire:
-        call_id = self._ids.get(result.call_id)
+        call_id = self._answered_id(result.call_id)
         if call_id is None:
             raise InvalidRequest("a tool result must follow the tool call that it names", param=at)
         block: Wire = {"type": "tool_result", "tool_use_id": call_id}
@@ -206,8 +207,18 @@ class _Writer:
             number += 1
             free = f"{clean}_{number}"
         self._used.add(free)
-        self._ids[call_id] = free
+        waiting = [known for known in self._ids.get(call_id, ()) if known not in self._answered]
+        self._ids[call_id] = [*waiting, free]
         return free
+
+    def _answered_id(self, call_id: str) -> str | None:
+        """Of calls that came with one id, whose result this is: they are answered in their order."""
+        ids = self._ids.get(call_id)
+        if ids is None:
+            return None
+        found = next((known for known in ids if known not in self._answered), ids[-1])
+        self._answered.add(found)
+        return found
 
     def _media(self, part: Part, at: str) -> Wire:
         if isinstance(part, Image):

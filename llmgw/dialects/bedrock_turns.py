@@ -103,13 +103,14 @@ def cache_points(cached: str | None, taken: bool, dropped: set[str]) -> list[Wir
 class _Writer:
     """Writes blocks. ids: what stands for the id of each call; names: of the documents so far."""
 
-    __slots__ = ("_dropped", "_family", "_ids", "_names", "_used")
+    __slots__ = ("_answered", "_dropped", "_family", "_ids", "_names", "_used")
 
     def __init__(self, family: Family, dropped: set[str]) -> None:
         self._family = family
         self._dropped = dropped
-        self._ids: dict[str, str] = {}
+        self._ids: dict[str, list[str]] = {}
         self._used: set[str] = set()
+        self._answered: set[str] = set()
         self._names: set[str] = set()
 
     def blocks(self, part: Part, role: str, at: str) -> list[Wire]:
@@ -152,11 +153,13 @@ class _Writer:
         return {"toolUse": {"toolUseId": self._new_id(call.id), "name": call.name, "input": value}}
 
     def _result(self, result: ToolResult, at: str) -> Wire:
-        call_id = self._ids.get(result.call_id)
+        call_id = self._answered_id(result.call_id)
         if call_id is None:
             raise InvalidRequest("a tool result must follow the tool call that it names", param=at)
         content: list[Wire] = []
         for part in result.parts:
+            if part.cached is not None:
+                self._dropped.add("cache_control")  # only the whole result can be marked
             if not isinstance(part, Text):
                 content.append(self._media(part, at))
             elif not _is_blank(part.text):
@@ -178,8 +181,18 @@ class _Writer:
             end = f"_{number}"
             free = clean[: _LONGEST_ID - len(end)] + end
         self._used.add(free)
-        self._ids[call_id] = free
+        waiting = [known for known in self._ids.get(call_id, ()) if known not in self._answered]
+        self._ids[call_id] = [*waiting, free]
         return free
+
+    def _answered_id(self, call_id: str) -> str | None:
+        """Of calls that came with one id, whose result this is: they are answered in their order."""
+        ids = self._ids.get(call_id)
+        if ids is None:
+            return None
+        found = next((known for known in ids if known not in self._answered), ids[-1])
+        self._answered.add(found)
+        return found
 
     def _media(self, part: Image | File, at: str) -> Wire:
         if isinstance(part, File) and not (part.media_type or "").startswith("image/"):

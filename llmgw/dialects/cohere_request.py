@@ -27,8 +27,8 @@ from llmgw.core.chat import (
     ToolResult,
 )
 from llmgw.core.errors import InvalidRequest, UnsupportedOperation
-from llmgw.dialects.message_members import MessageMembers
 from llmgw.dialects.openai_chat_messages import WireUrl, parse_image
+from llmgw.dialects.request_members import RequestMembers
 from llmgw.dialects.system_turns import amid
 
 _CHOICES = {"REQUIRED": "required", "NONE": "none"}
@@ -109,7 +109,7 @@ class _Request(Struct):
 _decode = msgspec.json.Decoder(_Request).decode
 _decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
 _KNOWN = frozenset(_Request.__struct_fields__)
-_MESSAGES = MessageMembers(_Message.__struct_fields__)
+_MEMBERS = RequestMembers({"messages": list[_Message], "tools": list[_Tool]}, passed=("type",))
 
 
 def parse_request(body: bytes, model: str) -> ChatRequest:
@@ -127,7 +127,7 @@ def parse_request(body: bytes, model: str) -> ChatRequest:
         for name, raw in members.items()
         if name not in _KNOWN and (text := bytes(raw).decode()) not in _NOTHING
     }
-    extra |= _MESSAGES.unknown(body)
+    extra |= _MEMBERS.unknown(body)
     if "documents" in extra:
         raise UnsupportedOperation("'documents' need a Cohere upstream", param="documents")
     system, messages = _parse_messages(wire.messages)

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from llmgw.core.chat import LENGTH, STOP, STOP_SEQUENCE, TOOL_CALLS, Refusal, ToolCall
 from llmgw.core.events import REFUSED, TOOL_CALL, ChatEvent, ChoiceEnded, Failed, Finished, PartStarted
@@ -33,19 +33,34 @@ _ELSEWHERE = (
     "cached_content",
     "container",
     "conversation",
+    "data_sources",
     "mcp_servers",
+    "plugins",
     "previous_response_id",
+    "search_parameters",
     "web_search_options",
 )
 """Members with which an answer depends on what the provider keeps or runs."""
 _OWN_TOOLS = (None, "function", "custom")
 _DECLARED = frozenset({"functionDeclarations", "function_declarations"})
 _NOTHING = (b"null", b"false")
+_EMPTY = (b"", b"null", b"[]", b"{}")
 
 
 class _Choice(Struct):
     index: int = 0
     finish_reason: str | None = None
+
+
+class _Results(Struct):
+    """data: OpenAI's embeddings, and some rerankers' results; predictions: Vertex AI's embeddings."""
+
+    error: object = None
+    data: Raw = Raw()
+    embedding: Raw = Raw()
+    embeddings: Raw = Raw()
+    predictions: Raw = Raw()
+    results: Raw = Raw()
 
 
 class _Completion(Struct):
@@ -58,6 +73,7 @@ class _Generated(Struct):
     done_reason: str | None = None
 
 
+_results = msgspec.json.Decoder(_Results).decode
 _completion = msgspec.json.Decoder(_Completion).decode
 _generated = msgspec.json.Decoder(_Generated).decode
 
@@ -71,6 +87,9 @@ def depends_on_itself(endpoint: Endpoint, envelope: Envelope) -> bool:
         return False
     members = envelope.members
     if any(name in members and bytes(members[name]) not in _NOTHING for name in _ELSEWHERE):
+        return False
+    if operation is Operation.RESPONSES and bytes(members.get("prompt", b"null")) not in _NOTHING:
+        # One that the provider keeps, which whoever wrote it may change.
         return False
     if "tools" not in members:
         return True
@@ -90,7 +109,7 @@ def is_keepable(
     """
     try:
         if endpoint.operation in _WHOLE:
-            return not streamed
+            return not streamed and _has_results(body)
         if endpoint.operation is Operation.COMPLETION:
             return _is_completion(body, streamed=streamed)
         if endpoint is OLLAMA_GENERATE:
@@ -133,10 +152,19 @@ def _has_ended(events: Iterable[ChatEvent], ends: frozenset[str]) -> bool:
     return finished and bool(ended) and begun <= ended
 
 
+def _has_results(body: bytes) -> bool:
+    """Embeddings, or documents in their order: some upstreams tell of errors with status 200."""
+    answer = _results(body)
+    found = (answer.data, answer.embedding, answer.embeddings, answer.predictions, answer.results)
+    return answer.error is None and any(bytes(one) not in _EMPTY for one in found)
+
+
 def _is_completion(body: bytes, *, streamed: bool) -> bool:
     """OpenAI's older completions, which are text and nothing else."""
     if not streamed:
         answer = _completion(body)
+        if answer.error is not None:
+            return False
         return bool(answer.choices) and all(choice.finish_reason in _ENDS for choice in answer.choices)
     reasons: dict[int, str | None] = {}
     done = False

@@ -72,6 +72,8 @@ def render_request(request: ChatRequest) -> Rendered:
     if request.format is not None:
         schema = request.format.schema
         body["format"] = "json" if schema is None else Raw(schema.encode())
+        if request.format.description is not None:
+            dropped.append("response_format.description")
     think = _render_think(request.reasoning, dropped)
     if think is not None:
         body["think"] = think
@@ -175,27 +177,31 @@ def _render_user(message: Message, names: dict[str, str], messages: list[Json], 
             rest.append(part)
             continue
         if rest:
-            messages.append(_content("user", rest))
+            messages.append(_content("user", rest, dropped))
             rest = []
         if part.failed:
             dropped.append("is_error")
-        body = _content("tool", part.parts)
+        body = _content("tool", part.parts, dropped)
         name = part.name or names.get(part.call_id)
         if name is not None:
             body["tool_name"] = name
         body["tool_call_id"] = part.call_id
         messages.append(body)
     if rest:
-        messages.append(_content("user", rest))
+        messages.append(_content("user", rest, dropped))
 
 
-def _content(role: str, parts: Iterable[Part]) -> Json:
+def _content(role: str, parts: Iterable[Part], dropped: list[str]) -> Json:
     texts: list[str] = []
     images: list[str] = []
     for part in parts:
         if isinstance(part, Text | File) and part.text is not None:
+            if isinstance(part, File) and part.name is not None:
+                dropped.append("filename")
             texts.append(part.text)
         elif isinstance(part, Image):
+            if part.detail not in (None, "auto"):
+                dropped.append("detail")
             if part.data is None:
                 raise UnsupportedOperation("images by URL cannot be sent to this upstream", param="messages")
             images.append(part.data)

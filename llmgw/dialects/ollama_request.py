@@ -28,7 +28,7 @@ from llmgw.core.chat import (
     ToolResult,
 )
 from llmgw.core.errors import InvalidRequest, UnsupportedOperation
-from llmgw.dialects.message_members import MessageMembers
+from llmgw.dialects.request_members import RequestMembers
 from llmgw.dialects.system_turns import amid
 
 _MODELLED = frozenset(
@@ -78,9 +78,6 @@ class WireMessage(Struct):
     tool_call_id: str | None = None
 
 
-_MESSAGES = MessageMembers(WireMessage.__struct_fields__)
-
-
 class _Function(Struct):
     name: str
     description: str | None = None
@@ -116,6 +113,8 @@ class _Request(Struct):
     options: Raw = Raw(b"null")
 
 
+_MEMBERS = RequestMembers({"messages": list[WireMessage], "tools": list[_Tool]}, passed=("index", "type"))
+
 _decode = msgspec.json.Decoder(_Request).decode
 _decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_options = msgspec.json.Decoder(_Options | None).decode
@@ -147,7 +146,7 @@ def parse_request(body: bytes, model: str, generate: bool) -> ChatRequest:
         for name, raw in members.items()
         if name not in _MODELLED and (text := bytes(raw).decode()) not in _NOTHING
     }
-    extra |= _MESSAGES.unknown(body)
+    extra |= _MEMBERS.unknown(body)
     limit = options.num_predict
     if limit is not None and limit < 1:
         other_options["num_predict"] = Raw(b"%d" % limit)  # -1: no end, -2: fill the context

@@ -6,7 +6,7 @@ OpenRouter's `reasoning`, `reasoning_details` and `cache_control`.
 
 System and developer messages are the system text, or a turn of their own where they come later. A
 tool's messages and the user's that follow them are one turn. What has no field goes to `extra`;
-members of messages that nobody knows go there too, as `messages[].name`.
+members of what stands in it that nobody knows go there too, as `messages[].content[].name`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from msgspec import Raw, Struct
 from llmgw.core.chat import ChatRequest, Format, Reasoning, Tool, ToolChoice
 from llmgw.core.errors import InvalidRequest, UnsupportedOperation
 from llmgw.dialects.allowed_tools import ALLOWED, allowed
-from llmgw.dialects.message_members import MessageMembers
 from llmgw.dialects.openai_chat_messages import CacheControl, WireMessage, parse_messages
+from llmgw.dialects.request_members import RequestMembers
 
 
 class _StreamOptions(Struct):
@@ -116,7 +116,14 @@ class _Request(Struct):
 _decode = msgspec.json.Decoder(_Request).decode
 _decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
 _KNOWN = frozenset(_Request.__struct_fields__)
-_MESSAGES = MessageMembers(WireMessage.__struct_fields__)
+_MEMBERS = RequestMembers(
+    {
+        "messages": list[WireMessage],
+        "tools": list[_Tool],
+        "reasoning": _Reasoning,
+        "response_format": _Format,
+    }
+)
 _CHOICES = {"auto": "auto", "none": "none", "required": "required", "any": "required"}
 _where = re.compile(r" - at `\$\.?(.*)`$")
 
@@ -172,13 +179,13 @@ def _request(wire: _Request, extra: dict[str, str], model: str, stream: bool) ->
 
 
 def _extra(body: bytes) -> dict[str, str]:
-    """What has no field. Of messages, the first of each name."""
+    """What has no field."""
     found = {}
     for name, value in _decode_members(body).items():
         text = bytes(value).decode()
         if name not in _KNOWN and text != "null":
             found[name] = text
-    return found | _MESSAGES.unknown(body)
+    return found | _MEMBERS.unknown(body)
 
 
 def _invalid(error: msgspec.ValidationError) -> InvalidRequest:

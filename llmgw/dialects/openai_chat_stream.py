@@ -6,7 +6,10 @@ the prompt) or last (usage). A part begins where its member first has text: ther
 it, and llama.cpp and vLLM may even leave out the chunk with the role.
 
 Tool calls are told apart by `index`. Where it is missing, or one index has calls of several ids
-(Gemini's compatible endpoint), by `id`; an `id` repeated on every piece is the same call.
+(Gemini's compatible endpoint), by `id`; an `id` repeated on every piece is the same call. Where one
+index has calls without ids, another begins with a name after whole arguments.
+
+Images in a stream (OpenRouter) have no event of ours and end it.
 
 A stream has said that it is complete with `[DONE]`, or when every choice has its `finish_reason`
 and the bytes end (Writer and Perplexity send no `[DONE]`). Usage that comes with every chunk
@@ -27,6 +30,7 @@ from llmgw.core.events import (
     ChoiceEnded,
     Counted,
     Delta,
+    Failed,
     Finished,
     PartEnded,
     PartStarted,
@@ -34,6 +38,7 @@ from llmgw.core.events import (
     Started,
 )
 from llmgw.core.usage import Usage
+from llmgw.dialects.base import INVALID
 from llmgw.dialects.openai_chat_answer import WireAnswer, WireDelta, made_id, text_or_empty
 from llmgw.dialects.openai_chat_failures import failed
 from llmgw.dialects.openai_chat_messages import WireCall
@@ -44,6 +49,8 @@ from llmgw.wire.sse import event_data, event_name
 
 _decode = msgspec.json.Decoder(WireAnswer).decode
 _decode_any = msgspec.json.Decoder().decode
+
+_MEDIA = "the model answers with media, which only a whole answer can hold"
 
 
 class Decoder(SseDecoder):
@@ -127,6 +134,10 @@ class Decoder(SseDecoder):
                 delta = wire.delta or wire.message
                 if delta is not None:
                     choice.delta(delta, out)
+                    if delta.images:
+                        self._failed = True
+                        out.append(Failed(INVALID, _MEDIA))
+                        return
                 if wire.broken:
                     self._failed = True
                     out.append(failed({"code": wire.broken, "message": "the provider broke off"}))
@@ -163,6 +174,12 @@ class _Call:
         self.open = True
         self.text: list[str] = []
         self.waiting: list[str] = []
+
+    def is_followed_by(self, name: str, arguments: str) -> bool:
+        """Whether a piece with a name but no id begins another call, rather than saying the name again."""
+        if not self.name or (self.text and not self.is_whole()):
+            return False
+        return name != self.name or (bool(self.text) and arguments.lstrip().startswith("{"))
 
     def is_whole(self) -> bool:
         """Whether its arguments are a whole JSON text."""
@@ -320,7 +337,11 @@ class _Choice:
                 return None if name or not self._calls else self._calls[-1]
         else:
             call = self._by_index.get(wire.index)
-            if call is None or not (call_id and call.id and call_id != call.id and name):
+            if call is None or not name:
+                return call
+            if not call_id:
+                return None if call.is_followed_by(name, wire.arguments) else call
+            if not call.id or call_id == call.id:
                 return call
         return next((call for call in self._calls if call.id == call_id), None)
 

@@ -70,8 +70,11 @@ class _Writer:
                 calls.append(self._call(part))
             elif isinstance(part, Thinking):
                 thoughts.append(part)
-            elif isinstance(part, Refusal):
+            elif isinstance(part, Refusal) and self.vendor.refusals:
                 refusals.append(part.text)
+            elif isinstance(part, Refusal):
+                # Others do not know the member: they refuse it, or the model never sees what it said.
+                texts.append(Text(part.text))
             else:
                 raise UnsupportedOperation(
                     f"an assistant's message cannot have {_kind(part)} here", param=f"{at}.content"

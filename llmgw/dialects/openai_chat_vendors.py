@@ -21,7 +21,8 @@ class Vendor(Struct, frozen=True):
     reasoning: how thinking is asked for. none: no thinking is an effort of `none` for every model.
     thoughts: where an assistant's earlier thoughts go: a text member's name, `CONTENT`, `DETAILS`,
     or None where they are not taken back.
-    own: takes OpenAI's further members, such as `store` and `service_tier`.
+    own: takes OpenAI's further members, such as `store` and `service_tier`. refusals: takes `refusal` in an
+    assistant's message.
     user, top_k, stream_options: takes the member of that name.
     marks: takes `cache_control` on parts.
     document_url: documents go by that kind of part instead of `file`. file_urls: takes them by URL.
@@ -36,6 +37,7 @@ class Vendor(Struct, frozen=True):
     none: bool = False
     thoughts: str | None = None
     own: bool = False
+    refusals: bool = False
     user: bool = True
     top_k: bool = False
     stream_options: bool = True
@@ -46,7 +48,7 @@ class Vendor(Struct, frozen=True):
     system_amid: bool = False
 
 
-OPENAI = Vendor(cap="max_completion_tokens", own=True, system_amid=True)
+OPENAI = Vendor(cap="max_completion_tokens", own=True, refusals=True, system_amid=True)
 """OpenAI and Azure. Their newer models refuse `max_tokens`; other services know no other name."""
 
 COMPATIBLE = Vendor()
@@ -55,7 +57,7 @@ COMPATIBLE = Vendor()
 VENDORS: dict[str, Vendor] = {
     "azure": OPENAI,
     # before api-version 2024-09-01-preview
-    "azure_older": Vendor(stream_options=False, own=True, system_amid=True),
+    "azure_older": Vendor(stream_options=False, own=True, refusals=True, system_amid=True),
     "deepseek": Vendor(reasoning=THINKING, thoughts="reasoning_content", system_amid=True),
     "fireworks": Vendor(thoughts="reasoning_content", top_k=True),
     "groq": Vendor(cap="max_completion_tokens", thoughts="reasoning"),
@@ -74,7 +76,13 @@ VENDORS: dict[str, Vendor] = {
     "moonshot": Vendor(thoughts="reasoning_content"),
     "ollama": Vendor(none=True, thoughts="reasoning", system_amid=True),
     "openrouter": Vendor(
-        reasoning=REASONING, thoughts=DETAILS, top_k=True, marks=True, file_urls=True, system_amid=True
+        reasoning=REASONING,
+        thoughts=DETAILS,
+        top_k=True,
+        marks=True,
+        file_urls=True,
+        refusals=True,
+        system_amid=True,
     ),
     "perplexity": Vendor(stream_options=False),
     "sglang": Vendor(thoughts="reasoning_content", top_k=True),

@@ -6,6 +6,8 @@ message of the assistant; outputs of calls, with the user's message after them, 
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 import msgspec
 from msgspec import Struct
 
@@ -21,6 +23,9 @@ from llmgw.dialects.openai_responses_items import (
     returned_thinking,
 )
 from llmgw.dialects.openai_responses_signatures import unpack
+from llmgw.dialects.unsaid import is_marked, is_signed
+
+_LONGEST_ID = 64  # of a call
 
 _decode_output = msgspec.json.Decoder(str | list[Content] | None).decode
 
@@ -170,10 +175,7 @@ def render_input(request: ChatRequest, stateful: bool, dropped: list[str]) -> tu
         items.append(
             {"role": "system", "content": [render_content(text, stateful) for text in request.system]}
         )
-    marked = any(text.cached is not None for text in request.system)
-    marked = marked or any(tool.cached is not None for tool in request.tools)
     for message in request.messages:
-        marked = marked or any(getattr(part, "cached", None) is not None for part in message.parts)
         if message.name is not None:
             dropped.append("name")
         if message.role == "assistant":
@@ -182,8 +184,10 @@ def render_input(request: ChatRequest, stateful: bool, dropped: list[str]) -> tu
             items.append({"role": "system", "content": _plain_or_list(list(message.parts), stateful)})
         else:
             _render_user(message, items, stateful, dropped)
-    if marked and not stateful:
+    if not stateful and is_marked(request):
         dropped.append("cache_control")
+    if is_signed(request):
+        dropped.append("signature")
     return instructions, items
 
 
@@ -198,7 +202,7 @@ def _render_user(message: Message, items: list[Json], stateful: bool, dropped: l
             content = []
         if part.failed:
             dropped.append("is_error")
-        item: Json = {"type": "function_call_output", "call_id": part.call_id}
+        item: Json = {"type": "function_call_output", "call_id": _call_id(part.call_id)}
         item["output"] = _plain_or_list(list(part.parts), stateful)
         if stateful and part.name is not None:
             item["name"] = part.name
@@ -239,7 +243,7 @@ def _render_assistant(message: Message, items: list[Json], stateful: bool, dropp
             items.append(
                 {
                     "type": "function_call",
-                    "call_id": part.id,
+                    "call_id": _call_id(part.id),
                     "name": part.name,
                     "arguments": part.arguments or "{}",
                 }
@@ -254,6 +258,13 @@ def _render_assistant(message: Message, items: list[Json], stateful: bool, dropp
             raise _unsupported(part)
     if said:
         items.append(_said_item(said))
+
+
+def _call_id(call_id: str) -> str:
+    """The id, or what stands for one that would be refused: the same for call and result."""
+    if len(call_id) <= _LONGEST_ID:
+        return call_id
+    return "call_" + blake2b(call_id.encode(), digest_size=12).hexdigest()
 
 
 def _said_item(parts: list[Text | Refusal]) -> Json:

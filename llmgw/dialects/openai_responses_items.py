@@ -110,8 +110,8 @@ def render_content(part: Part, marked: bool) -> Json | None:
             body = {"type": "input_image", "image_url": url}
             if part.detail is not None:
                 body["detail"] = part.detail
-        case File(text=str() as text):
-            body = {"type": "input_text", "text": text}
+        case File(text=str() as text, name=name):
+            body = {"type": "input_text", "text": f"{name}\n\n{text}" if name else text}
         case File(url=str() as url):
             body = {"type": "input_file", "file_url": url}
             if part.name is not None:

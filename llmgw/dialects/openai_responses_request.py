@@ -15,6 +15,7 @@ from llmgw.core.errors import InvalidRequest, UnsupportedOperation
 from llmgw.dialects.allowed_tools import ALLOWED, allowed
 from llmgw.dialects.openai_responses_input import parse_input
 from llmgw.dialects.openai_responses_items import Item, is_empty
+from llmgw.dialects.request_members import RequestMembers
 
 HOSTED_TOOLS = "tools"
 """In `extra`: the tools that are not functions, as a JSON list."""
@@ -101,6 +102,14 @@ class _Request(Struct):
     user: str | None = None
 
 
+_MEMBERS = RequestMembers(
+    {"input": str | list[Item], "tools": list[_Tool], "text": _Text, "reasoning": _Reasoning},
+    passed=("id", "logprobs", "status"),
+    empty=("annotations", "caller", "namespace", "phase"),
+)
+_HARMLESS = frozenset({'{"type":"direct"}', '{"type": "direct"}'})
+"""What an SDK sends back of a call: that no program made it."""
+
 _decode = msgspec.json.Decoder(_Request).decode
 _decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_allowed = msgspec.json.Decoder(_Allowed).decode
@@ -125,6 +134,7 @@ def parse_request(body: bytes, model: str, stream: bool, stateful: bool) -> Chat
     }
     if not stateful:
         extra.pop("stream_options", None)
+        extra |= {name: text for name, text in _MEMBERS.unknown(body).items() if text not in _HARMLESS}
         for name, values in _DEFAULTS.items():
             if extra.get(name) in values:
                 del extra[name]

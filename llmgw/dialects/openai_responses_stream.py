@@ -3,8 +3,9 @@
 Deltas are told apart by where they stand: `output_index`, the item's id where there is none, or
 the last item where there is neither. What an event says whole (`*.done`, `output_item.done`, a
 response that completes without ever having begun) fills in what the deltas left out, so a
-stream of a service that skips events still gives every part once. What begins while calls are
-still open is held back until they have ended: only calls may be open together.
+stream of a service that skips events still gives every part once; so do calls that only the end
+tells. What begins while calls are still open is held back until they have ended: only calls may be
+open together.
 
 Facts (OpenAI API reference, "Streaming events"): `response.completed`, `.incomplete`, `.failed`
 and `error` end a stream. OpenAI nests what went wrong in `error`, though its reference has it
@@ -331,9 +332,12 @@ class ResponsesDecoder(SseDecoder):
 
     def _end(self, response: WireResponse, out: list[ChatEvent]) -> None:
         self._start(response, out)
-        if not self._parts:
-            for index, item in enumerate(response.output or ()):
-                self._item_done(index, item, out)
+        told, called = self._parts > 0, self._calls
+        self._close_all(out)
+        for index, item in enumerate(response.output or ()):
+            # Where some calls were told, those here may be the same under other ids.
+            if not told or (item.type == "function_call" and not called):
+                self._item_done(f"output {index}", item, out)
         self._close_all(out)
         usage = parse_usage(response.usage)
         out.append(ChoiceEnded(0, stop_of(response, self._calls) or TOOL_CALLS))

@@ -11,7 +11,7 @@ import re
 import msgspec
 from msgspec import Raw
 
-from llmgw.core.chat import ChatRequest, Part, ToolCall
+from llmgw.core.chat import ChatRequest, Part, ToolCall, ToolResult
 from llmgw.core.errors import InvalidRequest, UnsupportedOperation
 
 STRUCTURE = frozenset(
@@ -35,6 +35,8 @@ STRUCTURE = frozenset(
         "web_search_options",
     }
 )
+_SWITCHES = frozenset({"web_search_options"})
+"""Structure that an empty object switches on."""
 _tool = re.compile(r"tools(\.|\[\d+\](?!\.functionDeclarations))")
 """Tools that a provider runs, such as `tools.googleSearch`, which an empty object switches on."""
 _MEANS_NOTHING: tuple[object, ...] = (None, False, 0, "", [], {}, ["text"], ["TEXT"])
@@ -48,10 +50,10 @@ def lost(name: str, text: str) -> tuple[str, ...]:
 
     Raises UnsupportedOperation for structure, unless it asks for nothing.
     """
-    if name in STRUCTURE:
-        asks = _decode_any(text) not in _MEANS_NOTHING
-    elif _tool.match(name) is not None:
+    if name in _SWITCHES or _tool.match(name) is not None:
         asks = text not in ("null", "false")
+    elif name in STRUCTURE:
+        asks = _decode_any(text) not in _MEANS_NOTHING
     else:
         # What a client says of its own stream is done on the way back.
         return (name,) if name != "stream_options" else ()
@@ -85,9 +87,22 @@ def arguments_of(call: ToolCall) -> str:
 
 def is_marked(request: ChatRequest) -> bool:
     """Whether anything of the prompt is marked to be cached."""
-    parts = (part for message in request.messages for part in message.parts)
+    for message in request.messages:
+        for part in message.parts:
+            if getattr(part, "cached", None) is not None:
+                return True
+            if isinstance(part, ToolResult) and any(inner.cached is not None for inner in part.parts):
+                return True
+    marked = (*(text.cached for text in request.system), *(tool.cached for tool in request.tools))
+    return any(cached is not None for cached in marked)
+
+
+def is_signed(request: ChatRequest) -> bool:
+    """Whether a call has a signature that its provider wants back."""
     return any(
-        getattr(part, "cached", None) is not None for part in (*request.system, *request.tools, *parts)
+        isinstance(part, ToolCall) and part.signature is not None
+        for message in request.messages
+        for part in message.parts
     )
 
 
@@ -100,4 +115,6 @@ def unsaid(request: ChatRequest) -> list[str]:
         found.append("parallel_tool_calls")
     if is_marked(request):
         found.append("cache_control")
+    if is_signed(request):
+        found.append("signature")
     return found

@@ -14,6 +14,9 @@ response with its `usage`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import msgspec
 from msgspec import Struct
 
@@ -23,6 +26,7 @@ from llmgw.wire.sse import SseSplitter, event_data
 
 _KEPT_BYTES = 6144
 _ABSURD = 10**9
+_Known = TypeVar("_Known")
 
 
 class _InputDetails(Struct):
@@ -46,6 +50,7 @@ class WireUsage(Struct):
     prompt_tokens_details: _InputDetails | None = None
     completion_tokens_details: _OutputDetails | None = None
     total_tokens: object = None
+    reasoning_tokens: object = None
     prompt_cache_hit_tokens: object = None
     cached_tokens: object = None
     input_tokens: object = None
@@ -104,14 +109,17 @@ class _TextBody(Struct):
 _decode_event = msgspec.json.Decoder(_Event).decode
 _decode_body = msgspec.json.Decoder(_Body).decode
 _decode_text = msgspec.json.Decoder(_TextBody).decode
+_decode_any = msgspec.json.Decoder().decode
+_DETAILS = tuple(name for name in WireUsage.__struct_fields__ if name.endswith("_details"))
 _RESPONSES_END = frozenset({"response.completed", "response.incomplete", "response.failed"})
 
 
 def parse_usage(wire: WireUsage | None) -> Usage | None:
     """Ours from the wire's; None when the wire tells nothing that counts.
 
-    Counts that cannot be, negative or above `_ABSURD`, tell nothing: the request is counted here
-    instead and marked as estimated. Parts are clamped to their whole.
+    Counts that cannot be, negative, above `_ABSURD` or no whole numbers, tell nothing, and neither does
+    an answer's count without its prompt's: the request is counted here instead and marked as
+    estimated. Parts are clamped to their whole.
     """
     if wire is None:
         return None
@@ -125,9 +133,7 @@ def parse_usage(wire: WireUsage | None) -> Usage | None:
     if out is None:
         out = wire.output_tokens
         out_details = out_details or wire.output_tokens_details
-    if not isinstance(into, int) and not isinstance(out, int):
-        return None
-    if _cannot_be(into) or _cannot_be(out):
+    if into is None or _cannot_be(into) or _cannot_be(out):
         return None
     input_tokens = _count(into)
     output_tokens = _count(out)
@@ -137,8 +143,11 @@ def parse_usage(wire: WireUsage | None) -> Usage | None:
         written = min(_count(details.cache_write_tokens), input_tokens - cached)
     if not cached and (wire.prompt_cache_hit_tokens is not None or wire.cached_tokens is not None):
         cached = min(_count(wire.prompt_cache_hit_tokens) or _count(wire.cached_tokens), input_tokens)
-    if out_details is not None and out_details.reasoning_tokens is not None:
-        reasoning = _count(out_details.reasoning_tokens)
+    thoughts = out_details.reasoning_tokens if out_details is not None else None
+    if thoughts is None:
+        thoughts = wire.reasoning_tokens
+    if thoughts is not None:
+        reasoning = _count(thoughts)
         if reasoning and wire.total_tokens == input_tokens + output_tokens + reasoning:
             output_tokens += reasoning
         reasoning = min(reasoning, output_tokens)
@@ -146,11 +155,36 @@ def parse_usage(wire: WireUsage | None) -> Usage | None:
 
 
 def _cannot_be(value: object) -> bool:
-    return type(value) is int and not 0 <= value <= _ABSURD
+    if value is None:
+        return False
+    if type(value) is float:
+        return not (value.is_integer() and 0 <= value <= _ABSURD)
+    return type(value) is not int or not 0 <= value <= _ABSURD
 
 
 def _count(value: object) -> int:
+    if type(value) is float and value.is_integer():
+        return max(0, int(value))
     return value if type(value) is int and value > 0 else 0
+
+
+def _tells_no_output(wire: WireUsage | None) -> bool:
+    return wire is not None and wire.completion_tokens is None and wire.output_tokens is None
+
+
+def _without_odd_details(data: bytes, decode: Callable[[bytes], _Known]) -> _Known:
+    """A document whose `usage` has details that are no objects, such as PHP's `[]`, without these.
+
+    Raises MsgspecError, UnicodeDecodeError, RecursionError.
+    """
+    document = _decode_any(data)
+    for holder in (document, document.get("response")) if isinstance(document, dict) else ():
+        usage = holder.get("usage") if isinstance(holder, dict) else None
+        if isinstance(usage, dict):
+            for name in _DETAILS:
+                if not isinstance(usage.get(name), dict):
+                    usage.pop(name, None)
+    return decode(msgspec.json.encode(document))
 
 
 class BodyTap:
@@ -164,11 +198,16 @@ class BodyTap:
     def __init__(self, body: bytes) -> None:
         """Read `body`. Raises ValueError when it is not a JSON object of the shape it must have."""
         try:
-            parsed = _decode_body(body)
+            try:
+                parsed = _decode_body(body)
+            except msgspec.ValidationError:
+                parsed = _without_odd_details(body, _decode_body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise ValueError(f"the answer is not the JSON that was promised: {error}") from None
         self.body = body
         self.usage = parse_usage(parsed.usage)
+        if _tells_no_output(parsed.usage) and self.delivered_text():
+            self.usage = None
         self.upstream_id = parsed.id if isinstance(parsed.id, str) else None
 
     def delivered_text(self) -> str:
@@ -289,7 +328,7 @@ class StreamTap:
         if b'"usage"' not in data and b'"error"' not in data and not self.responses:
             return False
         try:
-            event = _decode_event(data)
+            event = _read_event(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return False
         if event.type == "error" or (event.error is not None and not event.choices):
@@ -302,7 +341,7 @@ class StreamTap:
             if event.type in _RESPONSES_END:
                 self._terminated = True
         parsed = parse_usage(usage)
-        if parsed is not None:
+        if parsed is not None and not (_tells_no_output(usage) and self.delivered_text()):
             self.usage = parsed
         return parsed is not None and event.choices is not None and not event.choices
 
@@ -323,7 +362,7 @@ class StreamTap:
             if data is None or not data.startswith(b"{"):
                 continue
             try:
-                event = _decode_event(data)
+                event = _read_event(data)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 continue
             for choice in event.choices or ():
@@ -336,6 +375,14 @@ class StreamTap:
         self._kept_bytes = 0
         if pieces:
             self._text.append("".join(pieces))
+
+
+def _read_event(data: bytes) -> _Event:
+    """Raises MsgspecError, UnicodeDecodeError, RecursionError."""
+    try:
+        return _decode_event(data)
+    except msgspec.ValidationError:
+        return _without_odd_details(data, _decode_event)
 
 
 def _collect(choice: _Choice, pieces: list[str]) -> None:

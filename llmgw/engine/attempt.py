@@ -16,6 +16,7 @@ from llmgw.core.errors import (
 from llmgw.core.exchange import Exchange
 from llmgw.core.record import Opened
 from llmgw.core.reply import Reply
+from llmgw.core.usage import NO_USAGE
 from llmgw.dialects.base import OVERLOADED, RATE_LIMIT, UpstreamFailure
 from llmgw.dialects.registry import reads_otherwise, target_failure
 from llmgw.dialects.taps import Tap, WholeTap
@@ -133,6 +134,9 @@ async def attempt(
         tap = relay.tap
         if tap is not None:
             _take(ex, tap, whole=tap.done)
+        elif not relay.dispatched:
+            # Nobody has read it.
+            ex.usage = NO_USAGE
         if tap is None or not tap.done:
             ex.outcome = "client_gone"
             ex.status = ex.status or 499

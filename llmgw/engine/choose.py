@@ -50,7 +50,11 @@ def _weighted(lanes: Sequence[Lane], now: float, random: Callable[[], float]) ->
 
 
 def _least_inflight(lanes: Sequence[Lane], now: float, random: Callable[[], float]) -> Sequence[Lane]:
-    return sorted(lanes, key=lambda lane: (lane.health.in_flight / max(1, lane.weight), random()))
+    """By its weight; weight 0 comes last."""
+    return sorted(
+        lanes,
+        key=lambda lane: (not lane.weight, lane.health.in_flight / max(1, lane.weight), random()),
+    )
 
 
 def _latency(lanes: Sequence[Lane], now: float, random: Callable[[], float]) -> Sequence[Lane]:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from math import ceil
 
 from llmgw.core.errors import (
+    ClientGone,
     GatewayError,
     InvalidRequest,
     NoTarget,
@@ -24,6 +25,7 @@ from llmgw.core.errors import (
 from llmgw.core.exchange import Exchange
 from llmgw.core.operation import ON_TOKENS
 from llmgw.core.reply import Reply
+from llmgw.core.usage import NO_USAGE
 from llmgw.dialects.base import (
     AUTH,
     CONTENT_FILTER,
@@ -46,6 +48,7 @@ from llmgw.engine.road import Road
 from llmgw.engine.strand import Pause
 from llmgw.policies.access import allows
 from llmgw.policies.redact import Redaction, redact_off_loop
+from llmgw.policies.upstream_state import UpstreamState
 from llmgw.ports.client import Client
 from llmgw.ports.transport import Timeouts
 
@@ -94,6 +97,10 @@ async def forward(ex: Exchange, plan: Plan, client: Client, road: Road) -> Tap |
                 trip = Trip(ex, plan, client, road, lanes)
                 trip.failed_first(*both.failures)
         return await (trip or Trip(ex, plan, client, road, lanes)).run()
+    except ClientGone:
+        # Whoever leaves during a call is told of by the call. Between two, nothing is used.
+        ex.usage = NO_USAGE
+        raise
     finally:
         repeats.active -= 1
 
@@ -112,7 +119,7 @@ class Trip:
         "_failure",
         "_lanes",
         "_plan",
-        "_reason",
+        "_reasons",
         "_redaction",
         "_road",
         "_seen",
@@ -136,7 +143,7 @@ class Trip:
         self._ended = False
         self._again: list[Lane] = []
         self._seen = {plan.model}
-        self._reason = "error"
+        self._reasons = {"error"}
         self._failure: TurnedDown | GatewayError | None = None
         self._spared_for_s: float | None = None
 
@@ -146,10 +153,12 @@ class Trip:
             self._asked += 1
             self._calls += 1
             self._ended = not self._goes_on(self._lanes[self._asked - 1], error)
+            if self._ended:
+                return
 
     async def run(self) -> Tap | None:
         while not self._ended:
-            lane = self._next()
+            lane = await self._next()
             if lane is None:
                 lane = await self._same_again()
             if lane is None:
@@ -158,13 +167,26 @@ class Trip:
                 return await self._ask(lane)
             except FAILURES as error:
                 self._ended = not self._goes_on(lane, error)
+            except InvalidRequest:
+                # It cannot be said in this target's dialect. The earlier failure is what counts.
+                if self._failure is None:
+                    raise
+                self._calls -= 1
         self._give_up()
         return None
 
-    def _next(self) -> Lane | None:
-        """The next target that has not been asked and may be; after the model's own, its fallbacks'."""
+    async def _next(self) -> Lane | None:
+        """The next target that has not been asked and may be; after the model's own, its fallbacks'.
+
+        It may be the probe of a breaker then, so that nothing is waited for before it is asked.
+        """
         now = self._road.loop.time()
-        if self._calls >= self._plan.retry.attempts or (self._calls and now >= self._deadline):
+        if now >= self._deadline:
+            if self._failure is None:
+                message = "the request's deadline had passed before it could be sent"
+                self._failure = UpstreamTimeout(message, phase="connect")
+            return None
+        if self._calls >= self._plan.retry.attempts:
             return None
         while True:
             while self._asked < len(self._lanes):
@@ -175,8 +197,14 @@ class Trip:
                 if not wait_s and (breaker is None or breaker.admits(now)):
                     return lane
                 self._spare(wait_s)
+                if lane.health.state.cooled_until > now:
+                    self._reasons.add("rate_limit")
             if not self._fall_back(now):
                 return None
+            if self._redaction is not None:
+                # The other model's targets are not to see what is not to be said to them.
+                await redact_off_loop(self._redaction, self._ex)
+                now = self._road.loop.time()
 
     def _spare(self, wait_s: float) -> None:
         known = self._spared_for_s
@@ -187,11 +215,13 @@ class Trip:
         principal = self._ex.principal
         assert principal is not None
         for fallback in self._plan.fallbacks:
-            if fallback.model in self._seen or self._reason not in fallback.on:
+            if fallback.model in self._seen or self._reasons.isdisjoint(fallback.on):
                 continue
             self._seen.add(fallback.model)
             plan = fallback.plan()
             if plan is None or not allows(fallback.model, principal.allow_models):
+                continue
+            if not all(one.lets(self._ex) for one in plan.policies if isinstance(one, UpstreamState)):
                 continue
             self._lanes = choose(plan, self._ex, now, random.random)
             self._asked = 0
@@ -200,17 +230,20 @@ class Trip:
         return False
 
     async def _same_again(self) -> Lane | None:
-        """The target that failed first, once it has had its rest; None when it is not to be asked again."""
+        """The target that failed first, once it has had its rest; None when none is to be asked again."""
         road, rules = self._road, self._plan.retry
-        if not self._again or self._calls >= rules.attempts or not road.repeats.admits(rules.budget):
+        if self._calls >= rules.attempts or not road.repeats.admits(rules.budget):
             return None
-        lane = self._again.pop(0)
         now = road.loop.time()
-        if lane.health.breaker is not None and lane.health.breaker.retry_in_s(now):
-            return None
-        longest = min(rules.max_s, rules.base_s * 2 ** (self._calls - 1))
-        wait_s = max(lane.health.spared_for_s(now), random.random() * longest)
-        if wait_s > rules.max_s or now + wait_s >= self._deadline:
+        longest = min(rules.max_s, rules.base_s * 2 ** (self._calls - 1)) if self._calls else 0.0
+        while self._again:
+            lane = self._again.pop(0)
+            if lane.health.breaker is not None and lane.health.breaker.retry_in_s(now):
+                continue
+            wait_s = max(lane.health.spared_for_s(now), random.random() * longest)
+            if wait_s <= rules.max_s and now + wait_s < self._deadline:
+                break
+        else:
             return None
         road.repeats.repeating += 1
         try:
@@ -233,8 +266,7 @@ class Trip:
         self._calls += 1
         plan = self._plan
         if self._redaction is not None:
-            # The other model's targets are not to see, nor to say, what is said of it and of this one.
-            await redact_off_loop(self._redaction, self._ex)
+            # Nor are they to say what is not to be said by them or by this one's.
             plan = replace(plan, redaction=self._redaction.joined(plan.redaction))
         return await call(self._ex, plan, lane, self._client, self._road, timeouts, began)
 
@@ -246,7 +278,7 @@ class Trip:
             reason = _REASONS.get(code)
             if reason is None:
                 return False
-            self._reason = reason
+            self._reasons = {reason}
             if code in _ELSEWHERE_ONLY:
                 self._asked = len(self._lanes)
             elif code in BROKEN or code == RATE_LIMIT:
@@ -254,7 +286,7 @@ class Trip:
             return True
         if isinstance(error, UpstreamError):
             self._failure = error
-            self._reason = "error"
+            self._reasons = {"error"}
             if isinstance(error, UpstreamTimeout) and self._road.loop.time() >= self._deadline:
                 return False
             if self._ex.endpoint.operation not in ON_TOKENS and not isinstance(error, UpstreamUnreachable):

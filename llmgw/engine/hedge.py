@@ -14,13 +14,14 @@ from msgspec import structs
 from llmgw.core.errors import ClientGone, GatewayError
 from llmgw.core.exchange import Exchange
 from llmgw.core.operation import ON_TOKENS
-from llmgw.core.usage import ESTIMATED, Usage
+from llmgw.core.usage import ESTIMATED, NO_USAGE, Usage
 from llmgw.dialects.taps import Tap
 from llmgw.engine.call import FAILURES, Failure, call
 from llmgw.engine.count import count
 from llmgw.engine.plan import Lane, Plan
 from llmgw.engine.road import Road
 from llmgw.engine.settle import is_uncounted, price
+from llmgw.engine.silence import Contender
 from llmgw.engine.strand import Pause, Strand, sheltered
 from llmgw.ports.client import Client, Flow
 from llmgw.ports.transport import Timeouts
@@ -69,6 +70,7 @@ async def hedged(
         # The client is gone, or the process stops.
         race.interrupt(error)
         await race.over()
+        race.heed_unfailed()
     return await race.result()
 
 
@@ -83,6 +85,7 @@ class _Race:
         self._ex = ex
         self._lanes = lanes
         self._over = Pause()
+        self._decided = False
         self._ended = False
         self._runners: list[_Runner] = []
 
@@ -118,6 +121,17 @@ class _Race:
                     other.interrupt(ClientGone("another target was quicker"))
         return self.winner is runner
 
+    def heed_unfailed(self) -> None:
+        """The calls were interrupted: what one of them failed with before is not the request's end."""
+        if self.winner is None:
+            self.winner = next((runner for runner in self._runners if runner.failure is None), None)
+
+    def is_alone(self, runner: _Runner) -> bool:
+        """Whether only `runner` may be heard."""
+        if self.winner is not None:
+            return self.winner is runner
+        return self._decided and all(other.over for other in self._runners if other is not runner)
+
     def ended(self) -> None:
         """A runner has come to its end."""
         winner = self.winner
@@ -150,6 +164,7 @@ class _Race:
 
     def _hedge(self) -> None:
         """The first has said nothing for long: ask the second, if it and the budget allow."""
+        self._decided = True
         road, plan = self.road, self.plan
         now = road.loop.time()
         if self.winner is not None or not road.repeats.admits(plan.retry.budget):
@@ -173,6 +188,9 @@ class _Race:
     def _add(self, lost: Exchange) -> None:
         """What the call that was cancelled cost: its prompt, which the provider has read."""
         ex = self._ex
+        if lost.usage is NO_USAGE:
+            # It never got there.
+            return
         more = lost.usage or Usage(input_tokens(lost), 0, source=ESTIMATED)
         lost.usage = more
         price(lost)
@@ -222,7 +240,7 @@ class _Runner(Strand):
         self._race.ended()
 
 
-class _Gate:
+class _Gate(Contender):
     """The client as one of two calls sees it. Implements `ports.client.Client`."""
 
     def __init__(self, race: _Race, runner: _Runner) -> None:
@@ -231,6 +249,10 @@ class _Gate:
         self._runner = runner
         self._flow: Flow | None = None
         self.closed = False
+
+    @property
+    def is_alone(self) -> bool:
+        return self._race.is_alone(self._runner)
 
     def send(self, status: int, head: bytes, body: bytes) -> None:
         """A whole response."""

@@ -46,6 +46,19 @@ def first_error(data: bytes) -> bytes:
     return found[-1] if found else data
 
 
+def is_unclosed_error(data: bytes | bytearray) -> bool:
+    """Whether a stream that was broken off within its first event was telling an error."""
+    if b"error" not in data:
+        return False
+    try:
+        told = msgspec.json.decode(first_error(bytes(data) + b"\n\n"))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    if not isinstance(told, dict) or told.get("choices"):
+        return False
+    return told.get("type") == "error" or told.get("error") is not None
+
+
 def _is_whole(data: bytes) -> bool:
     """Whether an event that was never closed has all its data."""
     if data.strip() == b"[DONE]":

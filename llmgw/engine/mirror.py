@@ -57,7 +57,11 @@ def offer(ex: Exchange, plan: Plan, mirror: Mirror, road: Road, random: Callable
     if ex.endpoint.operation not in ON_TOKENS or envelope is None or random() >= mirror.share:
         return
     mirrors = road.mirrors
-    if len(mirrors.under_way) >= MOST or "previous_response_id" in envelope.members:
+    if (
+        len(mirrors.under_way) >= MOST
+        or "previous_response_id" in envelope.members
+        or (mirror.state is not None and not mirror.state.lets(ex))
+    ):
         mirrors.skipped += 1
         return
     mirrors.sent += 1

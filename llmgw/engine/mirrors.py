@@ -12,7 +12,8 @@ from llmgw.engine.strand import Strand
 
 @dataclass(slots=True)
 class Mirrors:
-    """sent, failed: copies, and those of them that had no good end. skipped: for want of room."""
+    """sent, failed: copies, and those of them that had no good end. skipped: for want of room,
+    or since they refer to what is at their own target."""
 
     sent: int = 0
     failed: int = 0

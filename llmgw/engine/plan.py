@@ -12,6 +12,7 @@ from llmgw.core.operation import Endpoint
 from llmgw.core.target import Target
 from llmgw.engine.health import Health
 from llmgw.policies.redact import Redaction
+from llmgw.policies.upstream_state import UpstreamState
 from llmgw.ports.policy import Policy
 from llmgw.ports.provider import Provider
 from llmgw.ports.transport import Timeouts, Transport
@@ -75,10 +76,12 @@ class Fallback:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mirror:
-    """share: of the requests, from 0 to 1, that are sent to `lane` as well."""
+    """share: of the requests, from 0 to 1, that are sent to `lane` as well.
+    state: what they may refer to there, None for whatever they do."""
 
     lane: Lane
     share: float
+    state: UpstreamState | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -25,11 +25,11 @@ from llmgw.core.exchange import Exchange
 from llmgw.core.operation import ARRAY, EVENTS, LINES, Endpoint
 from llmgw.dialects.taps import StreamedTap
 from llmgw.engine.crossing import Crossing, WholeCrossing, own_tap
-from llmgw.engine.last_words import MAX_ERROR, first_error, told_of, unclosed_event
+from llmgw.engine.last_words import MAX_ERROR, first_error, is_unclosed_error, told_of, unclosed_event
 from llmgw.engine.plan import Lane
 from llmgw.engine.redacted import RedactedTap, RedactedText
 from llmgw.engine.road import Road
-from llmgw.engine.silence import KEEP_ALIVE, Bridge, is_only_comments
+from llmgw.engine.silence import KEEP_ALIVE, Bridge, Contender, is_only_comments
 from llmgw.engine.strand import Pause
 from llmgw.policies.redact import Redaction
 from llmgw.ports.client import Client
@@ -39,6 +39,8 @@ from llmgw.wire.sse import whole_events
 
 _FRAMES = b"application/vnd.amazon.eventstream"
 _JSON = b"application/json"
+_MAX_DOCUMENT = 64 * 1024 * 1024
+"""Bytes of an answer that is gathered. The transport's own cap is for requests that are not streamed."""
 
 
 class Relay:
@@ -107,7 +109,7 @@ class Relay:
         self._keep_alive_s = keep_alive_s
         self._spoke = False
         self._bridge: Bridge | None = None
-        self._opening = b""
+        self._opening: bytes | bytearray = b""
         self._silent_since: float | None = None
         self._size = 0
         self.status = 0
@@ -140,6 +142,11 @@ class Relay:
         if self.stream and (self.across is not None or self.endpoint.stream == ARRAY):
             return self.endpoint.stream
         return self.content_type
+
+    @property
+    def dispatched(self) -> bool:
+        """Whether any byte of the request may have reached the upstream."""
+        return self._call is not None and self._call.dispatched
 
     def begin(self, call: Call) -> Pause:
         """Take charge of `call`. The pause ends when its answer has; it raises UpstreamError."""
@@ -240,12 +247,11 @@ class Relay:
                 data = whole_events(held, data)
             if not data:
                 if not self._spoke:
-                    # It may be the beginning of an error.
-                    self._opening = (self._opening + came)[-MAX_ERROR:]
+                    self._hold_opening(came)
                 return
             if not self._spoke:
                 if tap.failed and not self.started:
-                    self._refuse(self._opening + came)
+                    self._refuse(bytes(self._opening) + came)
                     return
                 self._opening = b""
                 self._start()
@@ -254,6 +260,10 @@ class Relay:
             self._size += len(data)
             if self.status >= 400 and self._size > MAX_ERROR:
                 self._reject(UpstreamMalformed("the provider answered with an error that is too long"))
+                return
+            if self._size > _MAX_DOCUMENT:
+                message = f"the provider's answer is larger than {_MAX_DOCUMENT} bytes"
+                self._reject(UpstreamMalformed(message, phase="body"))
                 return
             self._pieces.append(data)
         else:
@@ -323,6 +333,9 @@ class Relay:
 
     def _end_stream(self, tap: StreamedTap) -> None:
         rest = self._last_event(tap)
+        if not self.started and (tap.failed or is_unclosed_error(self._opening)):
+            self._refuse(bytes(self._opening) + b"\n\n")
+            return
         if not self.started and not rest and not tap.done:
             self._ended.fail(UpstreamBroken("the provider's stream ended before it began", phase="body"))
             return
@@ -346,6 +359,15 @@ class Relay:
         self.refusal = first_error(data)
         self.cancel()
         self._ended.wake()
+
+    def _hold_opening(self, came: bytes) -> None:
+        """Keep what may be the beginning of an error."""
+        opening = self._opening
+        if not isinstance(opening, bytearray):
+            opening = self._opening = bytearray()
+        opening += came
+        if len(opening) > 2 * MAX_ERROR:
+            del opening[:-MAX_ERROR]
 
     def _last_event(self, tap: StreamedTap) -> bytes:
         """What the upstream's end leaves, as a whole event; nothing when it was cut off within."""
@@ -379,6 +401,8 @@ class Relay:
     def _still_here(self) -> None:
         """Nothing has come for long."""
         if not self.started:
+            if isinstance(self._client, Contender) and not self._client.is_alone:
+                return
             self.started = True
             self._ex.status = self.status
             self._client.start(self.status, self.head())

@@ -19,7 +19,6 @@ from llmgw.ports.policy import Ticket
 from llmgw.ports.telemetry import RequestReport
 from llmgw.tokens.prices import UnitPrices, cost_nano_usd
 
-"""Operations whose price is by tokens, so that tokens are counted when none are reported."""
 _UNBILLED = frozenset({"refused", "upstream_error", "error"})
 """Outcomes that cost nothing where the provider reports no usage."""
 
@@ -68,12 +67,13 @@ def price(ex: Exchange) -> None:
     if ex.cost_nano_usd is not None or not isinstance(prices, UnitPrices):
         return
     usage = ex.usage
-    if usage is None:
-        if ex.outcome not in _UNBILLED:
-            # Something was done that tokens do not measure: its cost is unknown, not nothing.
-            return
-        usage = NO_USAGE
-    ex.cost_nano_usd = cost_nano_usd(prices, usage)
+    if usage is NO_USAGE or (usage is None and ex.outcome in _UNBILLED):
+        ex.cost_nano_usd = 0
+    elif usage is not None:
+        ex.cost_nano_usd = cost_nano_usd(prices, usage)
+    elif prices.is_by_request:
+        ex.cost_nano_usd = prices.per_request
+    # Else something was done that tokens do not measure: its cost is unknown, not nothing.
 
 
 def record(ex: Exchange, now: float) -> Settled:

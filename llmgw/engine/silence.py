@@ -8,6 +8,15 @@ from collections.abc import Callable
 KEEP_ALIVE = b": keep-alive\n\n"
 
 
+class Contender:
+    """A client that two targets may still speak to. A comment in one's name would decide for it."""
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether nobody else may answer any more."""
+        raise NotImplementedError
+
+
 class Bridge:
     """Says something each time nothing has come for `each_s`, so that nobody in between hangs up.
 
@@ -45,4 +54,4 @@ class Bridge:
 
 def is_only_comments(data: bytes) -> bool:
     """Whether bytes of a stream of events only tell that the connection lives."""
-    return not any(line and not line.startswith(b":") for line in data.split(b"\n"))
+    return not any(line and not line.startswith(b":") for line in data.replace(b"\r", b"\n").split(b"\n"))

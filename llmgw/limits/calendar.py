@@ -1,8 +1,8 @@
 """Periods of the calendar in a time zone.
 
 A day is from midnight to midnight where the zone says so: 23 or 25 hours when clocks change. A
-minute and an hour have 60 parts always, so the hour that is read twice is two hours. A week
-begins on Monday.
+minute and an hour have 60 parts, so the hour that is read twice is two hours; where clocks change
+by half an hour, the hour ends at that moment. A week begins on Monday.
 
 Pure. Facts about zones come from the IANA database (`zoneinfo`).
 """
@@ -24,9 +24,30 @@ def period(window: str, zone: tzinfo, at_s: int) -> tuple[int, int]:
     local = datetime.fromtimestamp(at_s, UTC).astimezone(zone)
     if length is not None:
         start = at_s - (local.minute * 60 + local.second) % length
-        return start, start + length
+        return _side(at_s, start, zone, length), _side(at_s, start + length, zone, length)
     first, following = _DATES[window](local.date())
     return _midnight(first, zone), _midnight(following, zone)
+
+
+def _side(at_s: int, edge: int, zone: tzinfo, length: int) -> int:
+    """An edge of the period of `at_s`, or the change of clocks before it by a part of its length."""
+    offset = _offset(at_s, zone)
+    if not (_offset(edge, zone) - offset) % length:
+        return edge
+    inside, outside = at_s, edge
+    while abs(outside - inside) > 1:
+        middle = (inside + outside) // 2
+        if (_offset(middle, zone) - offset) % length:
+            outside = middle
+        else:
+            inside = middle
+    return max(inside, outside)
+
+
+def _offset(at_s: int, zone: tzinfo) -> int:
+    """Seconds that clocks are ahead of UTC."""
+    ahead = datetime.fromtimestamp(at_s, UTC).astimezone(zone).utcoffset()
+    return 0 if ahead is None else int(ahead.total_seconds())
 
 
 def _day(today: date) -> tuple[date, date]:

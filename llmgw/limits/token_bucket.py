@@ -3,7 +3,8 @@
 Pure: no clock, no store. State: an instant, and what was missing from the bucket then in
 millionths. What is missing, rather than what is there, is kept, so that a changed limit goes on
 with the same counter. The instant is first, so that a state written by halves lacks a refill
-rather than giving it twice.
+rather than giving it twice. Requests leave no debt: where more is missing than a lowered limit
+has room for, the bucket was empty at that instant. Tokens beyond a claim do.
 
 Promise: at most L + t*L/W in any time t. A clock that goes back by less than a window refills
 nothing until it is where it was; one that leaps back further begins with a full bucket.
@@ -16,7 +17,7 @@ from llmgw.core.claim import Claim, Rule, State, Step
 PARTS = 1_000_000
 """A refill is rounded down to these parts, which withholds at most one of them a step."""
 
-
+_REQUESTS = "requests"
 _LATE_NS = 10_000_000
 """How late a refill may be."""
 
@@ -25,9 +26,11 @@ def step(state: State, claim: Claim, now: int) -> Step:
     """What the claim does to the counter."""
     rule = claim.rule
     limit = rule.limit
+    room = limit * PARTS
+    if state and state[1] > room and rule.unit == _REQUESTS:
+        state = (state[0], room)
     since, missing = _refilled(state, rule, now)
     after = missing + claim.cost * PARTS
-    room = limit * PARTS
     if after <= room:
         return (since, after), (room - after) // PARTS, since + _refill_time(after, rule)
     remaining = max(0, room - missing) // PARTS

@@ -29,7 +29,9 @@ from llmgw.core.errors import (
 )
 from llmgw.core.exchange import Exchange
 from llmgw.core.reply import Reply
-from llmgw.core.stored_reply import REPLAY, again, from_bytes, to_bytes
+from llmgw.core.stored_reply import REPLAY, StoredReply, again, from_bytes, to_bytes
+from llmgw.dialects.base import CONTENT_FILTER, CONTEXT_LENGTH, INVALID
+from llmgw.dialects.registry import target_failure
 from llmgw.engine.match import PATH, PREFIX
 from llmgw.engine.recording import Recording, record_for
 from llmgw.policies.client_address import ClientAddress
@@ -49,7 +51,12 @@ _UUID4 = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0
 _OPAQUE = re.compile(rb"[\x21-\x7e]{1,255}")
 _FORMS = {"uuid4": "a UUID of version 4", "opaque": "1 to 255 visible ASCII characters"}
 _ABOUT_THE_REQUEST = frozenset({400, 413, 422})
-"""Refusals of a provider that the same request gets every time."""
+_SAID_OF_THE_REQUEST = frozenset({INVALID, CONTEXT_LENGTH, CONTENT_FILTER})
+"""Refusals of a provider that the same request gets every time, by status and by what they say: some
+tell with status 400 of a credential or of an account that is empty.
+"""
+_DEADLINE = b"x-llmgw-timeout"
+_SECONDS = re.compile(rb"\s*(\d{1,6}(?:\.\d{1,6})?)s?\s*")
 _HASHED_OFF_LOOP_BYTES = 1024 * 1024
 _FIRST_LOOK_S, _LAST_LOOK_S = 0.05, 0.25
 _RENEWED_EACH_S = LEASE_S / 3
@@ -240,7 +247,7 @@ class Idempotency:
         else:
             fingerprint = fingerprint_of(ex)
         held = Held(name, secrets.token_bytes(16), fingerprint)
-        end = loop.time() + self._wait_s
+        end = min(loop.time() + self._wait_s, _deadline(ex))
         look_s = _FIRST_LOOK_S
         while (found := await self.names.take(held)) is not None:
             if found.fingerprint != fingerprint:
@@ -275,9 +282,9 @@ class _Keeping:
 
     def keep(self, ex: Exchange, recording: Recording) -> Awaitable[None]:
         names = self._policy.names
-        if not (recording.succeeded(ex) or _is_final(ex, recording)):
-            return names.free(self._held)
         reply = recording.reply(ex, self.most_bytes)
+        if not (recording.succeeded(ex) or _is_final(ex, recording, reply)):
+            return names.free(self._held)
         about = {
             **_about(ex),
             "status": recording.status,
@@ -339,9 +346,20 @@ def _digest(parts: list[bytes | None]) -> bytes:
     return digest.digest()
 
 
-def _is_final(ex: Exchange, recording: Recording) -> bool:
+def _deadline(ex: Exchange) -> float:
+    """When the caller gives up. One that cannot be read is refused where the call is made."""
+    found = _SECONDS.fullmatch(ex.fields.get(_DEADLINE, b""))
+    return inf if found is None else ex.started + float(found[1])
+
+
+def _is_final(ex: Exchange, recording: Recording, reply: StoredReply | None) -> bool:
     """Whether a provider refused the request for what it says, as it would again."""
-    return recording.ended and ex.dispatched is not None and recording.status in _ABOUT_THE_REQUEST
+    if not recording.ended or ex.dispatched is None or recording.status not in _ABOUT_THE_REQUEST:
+        return False
+    if reply is None or ex.target is None:
+        return True
+    failure = target_failure(ex.endpoint, ex.target, reply.status, reply.body)
+    return failure.code in _SAID_OF_THE_REQUEST
 
 
 def _about(ex: Exchange) -> dict[str, object]:

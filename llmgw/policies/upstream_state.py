@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from urllib.parse import unquote
 
 from llmgw.core.errors import InvalidRequest, NotFound, UnsupportedOperation
 from llmgw.core.exchange import Exchange
@@ -36,11 +37,16 @@ _MARKS = {
     (OPENAI, Operation.CHAT): (b'"file_id"',),
     (OPENAI, Operation.RESPONSES): tuple(f'"{name}"'.encode() for name in _REFERENCES),
     (ANTHROPIC, Operation.CHAT): (b'"file_id"', b'"container"'),
-    (GEMINI, Operation.CHAT): (b'"cachedContent"', b'"cached_content"', b"/files/"),
+    (GEMINI, Operation.CHAT): (b'"cachedContent"', b'"cached_content"', b'"fileUri"', b'"file_uri"'),
 }
 """Bytes without which no reference can be in a body of the operations that have any."""
 _ESCAPED = b"\\u00"
 """A name can also be written with escapes."""
+_LINKS = ("url", "image_url", "file_url", "file_data", "document_url")
+"""Members of other dialects that become Gemini's `fileUri`."""
+_LINK_MARKS = (b'url"', b'"file_data"')
+_GEMINIS = "generativelanguage"
+"""In the host of what an account of Gemini keeps (Gemini API reference, "Files")."""
 
 
 class KnownResponses:
@@ -61,10 +67,14 @@ class KnownResponses:
 
 
 class UpstreamState:
-    """In the plans of models whose provider is shared by tenants."""
+    """In the plans of models whose provider is shared by tenants.
 
-    def __init__(self, known: KnownResponses) -> None:
+    links: one of those is Gemini, which reads its own files by their links, however a client writes them.
+    """
+
+    def __init__(self, known: KnownResponses, *, links: bool = False) -> None:
         self._known = known
+        self._links = links
 
     def admit(self, ex: Exchange) -> Ticket | Reply | None:
         envelope = ex.envelope
@@ -74,22 +84,31 @@ class UpstreamState:
         if responses:
             self._check_previous(ex)
         if _may_refer(ex.body, _MARKS.get((ex.endpoint.dialect, ex.endpoint.operation), ())):
-            self._check_references(ex, envelope)
+            self._check_references(envelope)
+        if self._links and ex.endpoint.dialect != GEMINI and _may_refer(ex.body, _LINK_MARKS):
+            self._check_links(envelope)
         return _Remember(self._known) if responses else None
 
-    def _check_references(self, ex: Exchange, envelope: Envelope) -> None:
+    def lets(self, ex: Exchange) -> bool:
+        """Whether all that a request refers to is its tenant's: of targets beside those it was let to."""
         try:
-            members = {name: envelope.value(name) for name in envelope.members}
-        except EnvelopeError as error:
-            raise InvalidRequest(str(error)) from None
-        for name, value in _references(members):
-            if name in _FILE_URIS and "/files/" not in str(value):
+            self.admit(ex)
+        except (InvalidRequest, NotFound, UnsupportedOperation):
+            return False
+        return True
+
+    def _check_references(self, envelope: Envelope) -> None:
+        for name, value in _references(_members(envelope)):
+            if name in _FILE_URIS and not _is_kept(value):
                 # Not a file that was uploaded, but one that anybody can read.
                 continue
             if value is not None and value != [] and value != {"type": "auto"}:
-                raise UnsupportedOperation(
-                    f"'{name}' refers to state at a provider that tenants share", param=name
-                )
+                raise _refers(name)
+
+    def _check_links(self, envelope: Envelope) -> None:
+        for name, value in _links(_members(envelope)):
+            if not value.startswith("data:") and _is_kept(value) and _GEMINIS in unquote(value).lower():
+                raise _refers(name)
 
     def _check_previous(self, ex: Exchange) -> None:
         assert ex.envelope is not None
@@ -107,6 +126,23 @@ class UpstreamState:
         if self._known.tenant_of(previous) != ex.principal.tenant:
             # The same answer whether it is another tenant's or nobody's.
             raise NotFound(f"no response '{previous[:128]}' is known here", param="previous_response_id")
+
+
+def _members(envelope: Envelope) -> dict[str, object]:
+    try:
+        return {name: envelope.value(name) for name in envelope.members}
+    except EnvelopeError as error:
+        raise InvalidRequest(str(error)) from None
+
+
+def _refers(name: str) -> UnsupportedOperation:
+    return UnsupportedOperation(f"'{name}' refers to state at a provider that tenants share", param=name)
+
+
+def _is_kept(link: object) -> bool:
+    """Whether a link leads to a file that was uploaded."""
+    path = unquote(str(link)).lower()
+    return "/files/" in path or path.startswith("files/")
 
 
 def _may_refer(body: bytes, marks: tuple[bytes, ...]) -> bool:
@@ -144,3 +180,16 @@ def _references(value: object) -> Iterator[tuple[str, object]]:
     elif isinstance(value, list):
         for inner in value:
             yield from _references(inner)
+
+
+def _links(value: object) -> Iterator[tuple[str, str]]:
+    """Texts anywhere in `value` that lead to a picture or a file."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if name in _LINKS and isinstance(inner, str):
+                yield name, inner
+            else:
+                yield from _links(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _links(inner)

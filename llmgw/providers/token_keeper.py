@@ -21,6 +21,8 @@ _EARLY_SHARE = 0.2
 _SPARE_S = 10.0
 _SPARE_SHARE = 0.1
 _MAX_REST_S = 30.0
+_MOST_DOUBLINGS = 5
+_ENDED = "the token had ended when it came"
 _LOG = logging.getLogger(__name__)
 _Held = TypeVar("_Held")
 
@@ -131,10 +133,13 @@ class Keeper(Generic[_Held]):
             return error
 
     def _take(self, got: Token[_Held] | Exception, asked_at: float) -> None:
+        if not isinstance(got, Exception) and not got.lifetime_s > 0:
+            # By a clock that differs, or from a cache. Each request would ask for another at once.
+            got = TokenUnreachable(_ENDED)
         if isinstance(got, Exception):
             _LOG.warning("no new credential for provider %s: %s", self._provider, got)
             self._failure = got
-            self._rests_until = self._clock() + min(_MAX_REST_S, 2.0**self._failures)
+            self._rests_until = self._clock() + min(_MAX_REST_S, 2.0 ** min(self._failures, _MOST_DOUBLINGS))
             self._failures += 1
             return
         self._failure = None
@@ -170,7 +175,7 @@ def _sendable(token: Token[str]) -> Token[str]:
 
 def _told(failure: Exception | None) -> UpstreamError:
     """What a request without a credential is answered with."""
-    detail = str(failure) if failure is not None else "the token had ended when it came"
+    detail = str(failure) if failure is not None else _ENDED
     if isinstance(failure, TokenRefused):
         return UpstreamError(
             "the provider's token service refused the gateway's credential", phase="connect", detail=detail

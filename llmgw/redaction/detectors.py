@@ -15,13 +15,19 @@ from ipaddress import AddressValueError, IPv6Address
 
 from stdnum import iban, luhn
 
-from llmgw.redaction.rule import Rule
+from llmgw.redaction.rule import Rule, begin
 from llmgw.redaction.secret_rules import SECRETS
 
 _SPACE = " \u00a0\u2007\u2009\u202f\u3000"
 _DASH = "\\-\u2010-\u2013\uff0d"
 _GAP = f"[{_SPACE}{_DASH}]"
 _DIGIT = re.compile(r"\d")
+_BEGIN_PLUS = begin(r"+\uff0b", r"A-Za-z_\d+")
+_BEGIN_NUMBER = begin("(2-9", rf"A-Za-z_\d.{_DASH}")
+_BEGIN_DIGITS = begin(r"\d", r"A-Za-z\d")
+_BEGIN_IBAN = begin("A-Za-z", "A-Za-z0-9")
+_BEGIN_IPV4 = begin("0-9", "A-Za-z0-9_.")
+_BEGIN_IPV6 = begin("0-9A-Fa-f", "A-Za-z0-9_:.")
 
 # Addresses.
 
@@ -36,19 +42,26 @@ def _email_end(found: re.Match[str]) -> int | None:
     return None if domain is None else found.start(1) + domain.end()
 
 
+_LOCAL = rf"[{_LETTERS}.%+-]"
+_BEGIN_LOCAL = begin(rf"{_LETTERS}.%+\\-", rf"{_LETTERS}.%+-")
+_ESCAPED = r"\\u(?:00[A-Fa-f]|0[1-9A-Da-d][0-9A-Fa-f]|1[EFef][0-9A-Fa-f])[0-9A-Fa-f]"
+"""One of `_LETTERS` as JSON may spell it."""
+_ANY_ESCAPED = r"\\u(?!00[0-7])[0-9A-Fa-f]{4}"
 _EMAIL = Rule(
     "email",
     re.compile(
-        rf"(?:(?<![{_LETTERS}.%+-])[{_LETTERS}.%+-]{{1,64}}+|(?<![{_UNSPACED}])[{_UNSPACED}]{{1,64}}+)"
+        rf"(?:{_BEGIN_LOCAL}(?!(?<=\\)(?:[bfnrt]|u[0-9A-Fa-f]{{4}}))"
+        rf"(?:{_LOCAL}{{0,20}}+(?:{_ESCAPED}{_LOCAL}{{0,12}}+){{1,4}}+|{_LOCAL}{{1,64}}+)"
+        rf"|(?<![{_UNSPACED}])[{_UNSPACED}]{{1,64}}+|(?:{_ANY_ESCAPED}[._-]?){{1,12}}+)"
         r"@([\w-][\w.-]{2,125})"
     ),
     re.compile(
-        rf"(?:(?<![{_LETTERS}.%+-])[{_LETTERS}.%+-]{{1,64}}|(?<![{_UNSPACED}])[{_UNSPACED}]{{1,64}})"
+        rf"(?:(?:{_BEGIN_LOCAL}|(?=\\))[{_LETTERS}.%+\\-]{{1,98}}|(?<![{_UNSPACED}])[{_UNSPACED}]{{1,64}})"
         r"(?:@[\w.-]{0,126})?\Z"
     ),
     _email_end,
     anchor=re.compile("@"),
-    reach=64,
+    reach=92,
 )
 
 # Telephone numbers: E.164 has at most 15 digits.
@@ -56,17 +69,17 @@ _EMAIL = Rule(
 _PHONES = (
     Rule(
         "phone",
-        re.compile(rf"(?<![A-Za-z_\d+])[+\uff0b][ ]?[1-9](?:[{_SPACE}{_DASH}./()]{{0,2}}\d){{6,14}}(?!\d)"),
-        re.compile(rf"(?<![A-Za-z_\d+])[+\uff0b][\d{_SPACE}{_DASH}./()]{{0,50}}\Z"),
+        re.compile(rf"{_BEGIN_PLUS}[+\uff0b][ ]?[1-9](?:[{_SPACE}{_DASH}./()]{{0,2}}\d){{6,14}}(?!\d)"),
+        re.compile(rf"{_BEGIN_PLUS}[+\uff0b][\d{_SPACE}{_DASH}./()]{{0,50}}\Z"),
         anchor=re.compile("[+\uff0b]"),
     ),
     Rule(
         "phone",
         re.compile(
-            rf"(?<![A-Za-z_\d.{_DASH}])(?:\([2-9]\d\d\)[{_SPACE}]?[2-9]\d\d{_GAP}\d{{4}}"
+            rf"{_BEGIN_NUMBER}(?:\([2-9]\d\d\)[{_SPACE}]?[2-9]\d\d{_GAP}\d{{4}}"
             rf"|[2-9]\d\d[{_DASH}][2-9]\d\d[{_DASH}]\d{{4}})(?![A-Za-z_\d{_DASH}])"
         ),
-        re.compile(rf"(?<![A-Za-z_\d.{_DASH}])[(2-9][\d{_SPACE}{_DASH})]{{0,13}}\Z"),
+        re.compile(rf"{_BEGIN_NUMBER}[(2-9][\d{_SPACE}{_DASH})]{{0,13}}\Z"),
         anchor=_DIGIT,
         reach=1,
     ),
@@ -111,9 +124,9 @@ def _plain(digits: str) -> str:
 _CARD = Rule(
     "credit_card",
     re.compile(
-        rf"(?<![A-Za-z\d])\d{{4}}{_GAP}?(?:\d{{4}}{_GAP}?\d{{4}}{_GAP}?\d{{2,4}}(?:{_GAP}?\d{{1,3}})?|\d{{6}}{_GAP}?\d{{4,5}})"
+        rf"{_BEGIN_DIGITS}\d{{4}}{_GAP}?(?:\d{{4}}{_GAP}?\d{{4}}{_GAP}?\d{{2,4}}(?:{_GAP}?\d{{1,3}})?|\d{{6}}{_GAP}?\d{{4,5}})"
     ),
-    re.compile(rf"(?<![A-Za-z\d])\d[\d{_SPACE}{_DASH}]{{0,24}}\Z"),
+    re.compile(rf"{_BEGIN_DIGITS}\d[\d{_SPACE}{_DASH}]{{0,24}}\Z"),
     _card_end,
     anchor=_DIGIT,
 )
@@ -170,10 +183,10 @@ def _is_iban(number: str) -> bool:
 _IBAN = Rule(
     "iban",
     re.compile(
-        rf"(?<![A-Za-z0-9])[A-Za-z]{{2}}[0-9]{{2}}(?:{_GAP}?[A-Za-z0-9]{{4}}){{2,7}}(?:{_GAP}?[A-Za-z0-9]{{1,3}})?"
+        rf"(?=[A-Za-z]{{2}}[0-9]){_BEGIN_IBAN}[A-Za-z]{{2}}[0-9]{{2}}(?:{_GAP}?[A-Za-z0-9]{{4}}){{2,7}}(?:{_GAP}?[A-Za-z0-9]{{1,3}})?"
     ),
     re.compile(
-        rf"(?<![A-Za-z0-9])[A-Za-z](?:[A-Za-z](?:[0-9](?:[0-9](?:{_GAP}?[A-Za-z0-9]){{0,34}}{_GAP}?)?)?)?\Z"
+        rf"{_BEGIN_IBAN}[A-Za-z](?:[A-Za-z](?:[0-9](?:[0-9](?:{_GAP}?[A-Za-z0-9]){{0,34}}{_GAP}?)?)?)?\Z"
     ),
     _iban_end,
     anchor=re.compile("[0-9]"),
@@ -206,16 +219,16 @@ def _ipv6_end(found: re.Match[str]) -> int | None:
 _IPS = (
     Rule(
         "ip",
-        re.compile(rf"(?<![A-Za-z0-9_.]){_BYTE}\.{_BYTE}\.{_BYTE}\.{_BYTE}(?!\.?[A-Za-z0-9_])"),
-        re.compile(r"(?<![A-Za-z0-9_.])[0-9][0-9.]{0,15}\Z"),
+        re.compile(rf"{_BEGIN_IPV4}{_BYTE}\.{_BYTE}\.{_BYTE}\.{_BYTE}(?!\.?[A-Za-z0-9_])"),
+        re.compile(rf"{_BEGIN_IPV4}[0-9][0-9.]{{0,15}}\Z"),
         _ipv4_end,
         anchor=re.compile(r"\."),
         reach=3,
     ),
     Rule(
         "ip",
-        re.compile(r"(?<![A-Za-z0-9_:.])[0-9A-Fa-f]{1,4}:[0-9A-Fa-f:]{1,34}(?![A-Za-z0-9_:])"),
-        re.compile(r"(?<![A-Za-z0-9_:.])[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f:]{0,35})?\Z"),
+        re.compile(rf"{_BEGIN_IPV6}[0-9A-Fa-f]{{1,4}}:[0-9A-Fa-f:]{{1,34}}(?![A-Za-z0-9_:])"),
+        re.compile(rf"{_BEGIN_IPV6}[0-9A-Fa-f]{{1,4}}(?::[0-9A-Fa-f:]{{0,35}})?\Z"),
         _ipv6_end,
         anchor=re.compile(":"),
         reach=4,

@@ -7,7 +7,8 @@ numbers included. What proves a thought, a signature, is emptied when the though
 it would prove another one. In answers, what spells them out token by token is left out.
 
 `JsonStream` does it to JSON that comes in pieces, as tools' arguments do. A match outside of the
-strings becomes a string, so that JSON stays JSON.
+strings becomes a string, so that JSON stays JSON. A text of a request that is JSON itself is read
+that way, too, where it has characters that are spelt by their numbers: what they spell is found.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
+
+import msgspec
 
 from llmgw.redaction.rule import Rule
 from llmgw.redaction.text import PLACEHOLDERS, TextStream, redacted
@@ -126,7 +129,8 @@ def rewritten(
             if len(raw) < _SHORTEST or key in _NO_WORDS or _BINARY.fullmatch(raw):
                 continue
             said = _decoded(raw)
-            new = in_json(said, rules, counts) if key == "arguments" else redacted(said, rules, counts)
+            inside = key == "arguments" or (not answer and "\\u" in said and _is_json(said))
+            new = in_json(said, rules, counts) if inside else redacted(said, rules, counts)
             frame.changed = frame.changed or (new is not None and new != said)
         if new is not None and new != said:
             edits.append((begin, position, f'"{_encoded(new)}"'))
@@ -236,6 +240,17 @@ def _encoded(text: str) -> str:
         return text
     plain = any("\ud800" <= one <= "\udfff" for one in text)
     return json.dumps(text, ensure_ascii=plain)[1:-1]
+
+
+def _is_json(text: str) -> bool:
+    """Whether a text is a document of its own, as results of tools are."""
+    if text.lstrip()[:1] not in ("{", "["):
+        return False
+    try:
+        msgspec.json.decode(text.encode())
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return False
+    return True
 
 
 def _is_free(key: str, frame: _Frame) -> bool:

@@ -10,13 +10,22 @@ MAX_LENGTH = 224
 """Characters that decide whether something is a match, what follows it included."""
 KEPT = 64
 """Characters of what runs on that its end may begin in."""
+_ESCAPES = r"(?<=\\[bfnrt])|(?<=\\u[0-9A-Fa-f]{4})"
+
+
+def begin(first: str, not_after: str) -> str:
+    """A pattern of where one of `first` stands, and none of `not_after` before it: characters of a set.
+
+    The end of an escape counts as none: texts often are JSON themselves, or have some in them.
+    """
+    return f"(?=[{first}])(?:(?<![{not_after}])|{_ESCAPES})"
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One form of a kind.
 
-    pattern: at most `MAX_LENGTH` characters. What it looks at before itself is one character.
+    pattern: at most `MAX_LENGTH` characters. What it looks at before itself is 6 characters at most.
     tail: what at the end of a text may yet become a match, or a longer one.
     end: where a candidate really ends, None when it is not one; absent, every candidate is one.
     runs_on: what belongs to a match as well, however long it is.

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import re
 
-from llmgw.redaction.rule import Rule
+from llmgw.redaction.rule import Rule, begin
 
 _URL_SAFE = r"[A-Za-z0-9_-]"
+_BEGIN = begin("ADGSadeghlnprswxy0-9", "A-Za-z0-9")
+_BEGIN_WORD = begin("A-Za-z0-9", "A-Za-z0-9")
+_BEGIN_BEARER = begin("Bb", "A-Za-z0-9")
 _HEADS = (
     rf"sk-(?:proj|svcacct|admin|None|ant-(?:api|admin|oat)\d\d|or-v1|lf)-{_URL_SAFE}{{16}}",
     rf"sk-(?=[A-Za-z-]{{0,40}}[0-9]){_URL_SAFE}{{20}}",
@@ -47,19 +50,19 @@ _HEADS = (
 )
 _TOKENS = Rule(
     "secrets",
-    re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(_HEADS)})"),
-    re.compile(r"(?<![A-Za-z0-9])[A-Za-z0-9][A-Za-z0-9_.:+/-]{0,222}\Z"),
+    re.compile(rf"{_BEGIN}(?:{'|'.join(_HEADS)})"),
+    re.compile(_BEGIN_WORD + r"[A-Za-z0-9][A-Za-z0-9_.:+/-]{0,222}\Z"),
     runs_on=re.compile(r"[A-Za-z0-9_-]*+(?:\.[A-Za-z0-9_-]++)*+"),
     unfinished=re.compile(r"\.\Z"),
 )
 _BEARER = Rule(
     "secrets",
     re.compile(
-        r"(?<![A-Za-z0-9])[Bb][Ee][Aa][Rr][Ee][Rr][ \t]{1,4}"
+        _BEGIN_BEARER + r"[Bb][Ee][Aa][Rr][Ee][Rr][ \t]{1,4}"
         r"(?=[A-Za-z._~+/-]{0,60}[0-9])[A-Za-z0-9._~+/-]{16}"
     ),
     re.compile(
-        r"(?<![A-Za-z0-9])(?:[Bb](?:[Ee](?:[Aa](?:[Rr](?:[Ee])?)?)?)?"
+        _BEGIN_BEARER + r"(?:[Bb](?:[Ee](?:[Aa](?:[Rr](?:[Ee])?)?)?)?"
         r"|[Bb][Ee][Aa][Rr][Ee][Rr](?:[ \t]{1,4}[A-Za-z0-9._~+/-]{0,200})?)\Z"
     ),
     runs_on=re.compile(r"[A-Za-z0-9._~+/-]*+=*+"),

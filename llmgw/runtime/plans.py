@@ -7,6 +7,7 @@ anything a caller writes, so what is kept is bounded.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -53,9 +54,11 @@ from llmgw.tokens.prices import PriceTable, UnitPrices
 from llmgw.tokens.unit_prices import worst_cost_nano_usd
 
 _KEPT = 8192
-_LONGEST_MODEL = 256
-"""As long as a configured name can be. Longer ones, which only callers make up, are nobody's."""
+_is_name = re.compile(r"[^\s\x00-\x1f\x7f]{1,256}").fullmatch
+"""What a configured name can be. Others, which only callers make up, are nobody's."""
 PPM = 1_000_000
+_LINKING = "gemini"
+"""The kind whose accounts keep files that links lead to."""
 
 
 class Plans:
@@ -90,6 +93,7 @@ class Plans:
         self._transport = transport
         self._access = Access()
         self._upstream_state = UpstreamState(known_responses)
+        self._state_with_links = UpstreamState(known_responses, links=True)
         self._limits = limits
         self._prices = prices
         self._healths = healths
@@ -135,10 +139,16 @@ class Plans:
         return sorted(name for name in names if allows(name, principal.allow_models))
 
     def facts(self, principal: Principal, model: str) -> ModelFacts:
-        """What the configuration and the first target tell of a model that a principal may use."""
+        """What the configuration and the first target tell of a model that a principal may use.
+
+        Nothing of a name that only a route knows, or that only a route lets it use.
+        """
+        try:
+            target = self._compiled(principal.tenant, model).lanes[0].target
+        except (ModelNotFound, PermissionDenied):
+            return UNKNOWN
         tenant = self._document.tenants[principal.tenant]
         settings = tenant.models.get(model) or self._document.models.get(model)
-        target = self._compiled(principal.tenant, model).lanes[0].target
         return facts_of(target, settings.facts.said) if settings is not None else facts_of(target)
 
     def _answered_before(self, tenant: str, model: str, error: ModelNotFound) -> Plan:
@@ -171,7 +181,7 @@ class Plans:
         else:
             if not allows(model, None if model in tenant.models else tenant.allow_models, tenant.deny_models):
                 raise _not_allowed(model)
-            if len(model) > _LONGEST_MODEL:
+            if not _is_name(model):
                 raise _no_model(model)
             plan = self._plan(tenant_name, model, self._aimed(tenant, model, route, route.targets))
         owner = tenant_name if tenant is not None and model in tenant.models else None
@@ -232,13 +242,16 @@ class Plans:
             return self._plan(tenant_name, model, own, owner=tenant_name)
         shared = self._document.models.get(model)
         passthrough = self._document.passthrough(tenant_name)
-        if shared is None and (passthrough is None or len(model) > _LONGEST_MODEL):
+        if shared is None and (passthrough is None or not _is_name(model)):
             raise _no_model(model)
         if not allows(model, tenant.allow_models, tenant.deny_models):
             raise _not_allowed(model)
         if shared is not None:
             return self._plan(tenant_name, model, shared)
         assert passthrough is not None
+        # Gemini's API takes both names for the same.
+        if not allows(model.removeprefix("models/"), None, tenant.deny_models):
+            raise _not_allowed(model)
         # The name is the caller's word, so what was learnt of it is not kept.
         lanes = (
             self._lane(
@@ -277,7 +290,12 @@ class Plans:
         mirror = settings.mirror
         if mirror is None:
             return None
-        return Mirror(self._lane(tenant, model, mirror.target, None, kept=False), mirror.share / PPM)
+        trial = self._lane(tenant, model, mirror.target, None, kept=False)
+        return Mirror(trial, mirror.share / PPM, None if trial.owned else self._state_at((trial,)))
+
+    def _state_at(self, lanes: tuple[Lane, ...]) -> UpstreamState:
+        links = any(one.target.kind == _LINKING and not one.owned for one in lanes)
+        return self._state_with_links if links else self._upstream_state
 
     def _fallback(self, tenant: str, settings: FallbackSettings) -> Fallback:
         def plan() -> Plan | None:
@@ -323,7 +341,7 @@ class Plans:
         if False in (facts.images, facts.tools, facts.json_schema):
             policies.append(Capabilities(model, facts))
         if not all(one.owned for one in lanes):
-            policies.append(self._upstream_state)
+            policies.append(self._state_at(lanes))
         policies.append(self._limits.rate_limit(model, owner, None))
         policies.append(self._limits.quota(model, lambda: self._lane_prices(tenant, lanes) + more_prices()))
         return Plan(

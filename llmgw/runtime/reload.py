@@ -175,6 +175,9 @@ class Reloader:
         before = self.document.generation
         try:
             await self._adopt(document)
+        except ConfigError:
+            # It says where.
+            raise
         except Exception as error:
             # Whatever an adapter has against its settings, the old document goes on.
             place = Place(shown(document.path))
@@ -236,7 +239,8 @@ class Reloader:
                 # A text that no reader has thought of is refused like any other, and told once.
                 reason = f"cannot be read: {type(error).__name__}: {error}"
                 found = ConfigError([problem_at(Place(shown(main)), (), reason)])
-            if self._sources.contents() == sources:
+            known = isinstance(found, ConfigError) or all(str(file) in sources for file in found.files)
+            if known and self._sources.contents() == sources:
                 return found, sources
         return ConfigError([problem_at(Place(shown(main)), (), "is being written all the time")]), sources
 

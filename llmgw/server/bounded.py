@@ -71,6 +71,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._receiving: DirectClient | None = None
         self._current: DirectClient | None = None
         self._ready: DirectClient | None = None
+        # What was last given to the app. Others may wait behind it, and `cycle` is the last of those.
+        self._running: Any = None
         self._refused_at: float | None = None
         self._head_since: float | None = None
         self._head_bytes = 0
@@ -85,6 +87,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._body_of: Any = None
         self._body_fed = 0
         self._body_size = 0
+        # The cycle, how much of its body there was, and what came since without any more of it.
+        self._beside: tuple[Any, int, int] = None, 0, 0
         # Of the door's `bodies`.
         self._held = 0
         self._pace: tuple[DirectClient, float, int] | None = None
@@ -120,6 +124,10 @@ class BoundedProtocol(HttpToolsProtocol):
         if current is not None:
             self._current = None
             current.lost()
+        running = self._running
+        if running is not None and not running.response_complete:
+            running.disconnected = True
+            running.message_event.set()
         while self.pipeline:
             waiting: Any = self.pipeline.pop()[0]
             if type(waiting) is DirectClient:
@@ -127,6 +135,10 @@ class BoundedProtocol(HttpToolsProtocol):
             else:
                 waiting.disconnected = True
                 waiting.message_event.set()
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _give_back(self) -> None:
         """The request with the large body is over: nothing of it stays."""
@@ -180,7 +192,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._body_fed += size
         client = self._receiving
         body = self._body_size if client is None else client.size
-        if self._body_fed - body > _FRAMING_BYTES + _FRAMING_SHARE * body:
+        cycle, before, beside = self._beside
+        beside = beside + size if cycle is self._body_of and before == body else 0
+        self._beside = self._body_of, body, beside
+        # Lines between chunks pass, but one line that does not end, and trailers, are kept.
+        if beside > _FRAMING_BYTES or self._body_fed - body > _FRAMING_BYTES + _FRAMING_SHARE * body:
             self._refuse_message(
                 HeadersTooLarge("the trailers are too large")
                 if self.headers

@@ -14,6 +14,7 @@ from typing import Any, Generic, Self, TypeVar
 
 import msgspec
 
+from llmgw.config.problems import Problem
 from llmgw.telemetry.metrics import Tally
 
 STACKS = signal.SIGUSR1
@@ -68,10 +69,14 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
 
 
 class Prepared(msgspec.Struct, frozen=True, tag=True):
-    """From a worker: it is ready to serve the document with this number. failure: why it is not."""
+    """From a worker: it is ready to serve the document with this number.
+
+    failure: why it is not. problems: the same, where it is known what in the file is wrong.
+    """
 
     number: int
     failure: str | None = None
+    problems: tuple[Problem, ...] = ()
 
 
 class Switched(msgspec.Struct, frozen=True, tag=True):

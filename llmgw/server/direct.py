@@ -85,7 +85,7 @@ class DirectClient:
         self.message_event = message_event
         self.started_at = started_at
         self.body = b""
-        self.pieces: list[bytes] | None = None
+        self.pieces: list[bytes | bytearray] | None = None
         self.size = 0
         self.linger = False
         self.closed = False

@@ -37,6 +37,8 @@ _BEGUN_CHUNK = re.compile(rb"[0-9A-Fa-f]+(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\r?")
 _LARGEST = 2**64
 _LINE_BYTES = 1 << 20
 """More of one line is nobody's; the caps of the front door are reached long before."""
+_CHUNK_LINE_BYTES = 64 * 1024
+"""What a chunk's size and extensions may have: such a line is looked at whole with each piece of it."""
 
 
 class Callbacks(Protocol):
@@ -253,6 +255,8 @@ class _Framing:
 
     def _problem(self, line: bytes, *, complete: bool) -> str | None:
         if not self._in_trailers:
+            if len(line) > _CHUNK_LINE_BYTES:
+                return "a chunk's size is not valid"
             found = (_CHUNK if complete else _BEGUN_CHUNK).fullmatch(line)
             if found is None or (complete and int(found[1], 16) >= _LARGEST):
                 return "a chunk's size is not valid"

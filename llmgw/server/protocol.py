@@ -40,6 +40,8 @@ from llmgw.wire.headers import fields_of
 
 _HOT: dict[bytes, Endpoint] = {path.encode(): endpoint for path, endpoint in ENDPOINTS.items()}
 _MAX_PIPELINED = 100
+_SMALL_PIECE = 1024
+"""Smaller pieces of a body are kept as one: each by itself takes more than it holds."""
 
 
 class GatewayProtocol(BoundedProtocol):
@@ -137,7 +139,7 @@ class GatewayProtocol(BoundedProtocol):
         if certificate is not None:
             headers.append(certificate)
             fields[certificate[0]] = certificate[1]
-        expects = b"expect" in fields and fields[b"expect"].lower() == b"100-continue"
+        expects = b"expect" in fields and fields[b"expect"].lower() == b"100-continue" and version != "1.0"
         endpoint = _HOT.get(self.url)
         if endpoint is None or expects or self.parser.get_method() != b"POST":
             self._start_elsewhere(headers, host, expects)
@@ -230,7 +232,12 @@ class GatewayProtocol(BoundedProtocol):
         elif client.size > LARGE_BODY and not self._has_room(client, len(body)):
             return
         elif client.pieces is not None:
-            client.pieces.append(body)
+            if len(body) >= _SMALL_PIECE:
+                client.pieces.append(body)
+            elif type(last := client.pieces[-1]) is bytearray:
+                last += body
+            else:
+                client.pieces.append(bytearray(body))
         elif client.body:
             client.pieces = [client.body, body]
         else:

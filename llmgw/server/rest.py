@@ -56,6 +56,7 @@ from llmgw.wire.headers import fields_of, pairs_of
 _T = TypeVar("_T")
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _MODELS = Endpoint("/v1/models", OPENAI, Operation.CHAT, "/models")
+_GEMINI_MODELS = Endpoint("/v1beta/models", GEMINI, Operation.CHAT, "")
 _TAGS = Endpoint("/api/tags", OLLAMA, Operation.CHAT, "")
 _SHOW = Endpoint("/api/show", OLLAMA, Operation.CHAT, "")
 _COUNT_TOKENS = Endpoint("/v1/messages/count_tokens", ANTHROPIC, Operation.CHAT, "")
@@ -85,7 +86,7 @@ class Rest:
 
     async def list_gemini_models(self, request: Request) -> Response:
         """The same in Gemini's shape."""
-        ex = self._exchange(request, _MODELS)
+        ex = self._exchange(request, _GEMINI_MODELS)
         try:
             names = await self._names(request, ex)
         except GatewayError as error:

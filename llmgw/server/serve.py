@@ -15,7 +15,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -47,6 +47,8 @@ from llmgw.server.plane import StartProblem, open_tls, prepare_plane, spare_the_
 from llmgw.server.recovery import Recovery
 from llmgw.server.rolling import alone_answers, team_answers
 from llmgw.server.seeding import Seeding
+from llmgw.server.signals import heard, ignore
+from llmgw.server.sole import alone_on
 from llmgw.server.supervise import NotReplaced, NoWorker, Supervisor
 from llmgw.stores.drain_process import DrainProcess
 from llmgw.stores.host_file import counter_path
@@ -77,6 +79,11 @@ class Bound:
 
 def run(document: Document, announce: Callable[[Bound], None], outlets: Outlets) -> None:
     """Serve until told to stop. Raises StartProblem, ListenError and DatabaseProblem before it does."""
+    with alone_on(document.storage.data_dir):
+        _run(document, announce, outlets)
+
+
+def _run(document: Document, announce: Callable[[Bound], None], outlets: Outlets) -> None:
     prepare_database(document, outlets.events)
     # Until there is something to reload or to replace, whoever asks for it must not end the gateway.
     for number in (signal.SIGHUP, signal.SIGUSR2):
@@ -85,6 +92,7 @@ def run(document: Document, announce: Callable[[Bound], None], outlets: Outlets)
     serve = _serve if document.server.workers == 1 else _supervise
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(document, announce, outlets))
+    ignore()
 
 
 def prepare_database(document: Document, events: Events) -> None:
@@ -146,7 +154,6 @@ async def _serve(document: Document, announce: Callable[[Bound], None], outlets:
             lambda: gateway.generation.name,
         )
     )
-    drainer.start()
     state = OpsState(
         ready=lambda: (not gateway.draining, "draining" if gateway.draining else ""),
         generation=lambda: gateway.generation.name,
@@ -155,13 +162,19 @@ async def _serve(document: Document, announce: Callable[[Bound], None], outlets:
         version=__version__,
     )
     admin = admin_listener(admin_socket, build_ops_app(state), loop)
-    await plane.open()
-    await admin.open(loop)
-    await control.open()
+    async with AsyncExitStack() as undone:
+        # A thread that is left over would keep the process from ending.
+        undone.push_async_callback(plane.close)
+        drainer.start()
+        undone.push_async_callback(drainer.close)
+        await plane.open()
+        await admin.open(loop)
+        await control.open()
+        undone.pop_all()
     spare_the_collector()
     departure = Departure()
     watch = TargetWatch(targets, outlets.events, loop.time, lambda: webhook_of(reloader.document))
-    with departure.on_signals(loop), _reload_on_signal(loop, reloader):
+    with heard(loop, departure, reloader.ask):
         tasks = [
             asyncio.create_task(reloader.watch()),
             asyncio.create_task(plane.keyring.watch()),
@@ -181,8 +194,8 @@ async def _serve(document: Document, announce: Callable[[Bound], None], outlets:
         await plane.close()
         await drainer.close()
         await _close_admin(admin)
-    outlets.events.log_event("info", "stopped")
-    outlets.close()
+        outlets.events.log_event("info", "stopped")
+        outlets.close()
 
 
 async def _supervise(document: Document, announce: Callable[[Bound], None], outlets: Outlets) -> None:
@@ -249,17 +262,17 @@ async def _supervise(document: Document, announce: Callable[[Bound], None], outl
         outlets.events.log_event("warning", "more_workers_than_cpus", workers=server.workers, cpus=cpus)
     failure: NoWorker | None = None
     watch = TargetWatch(targets, outlets.events, loop.time, lambda: webhook_of(reloader.document))
-    with departure.on_signals(loop), _reload_on_signal(loop, reloader):
-        loop.add_signal_handler(signal.SIGUSR2, _replace_workers, supervisor, outlets.events)
-        supervisor.start()
+    with heard(loop, departure, reloader.ask):
         drainer.start()
+        await admin.open(loop)
+        await control.open()
+        supervisor.start()
+        loop.add_signal_handler(signal.SIGUSR2, _replace_workers, supervisor, outlets.events)
         tasks = [
             asyncio.create_task(drainer.watch()),
             asyncio.create_task(ticks([admin])),
             asyncio.create_task(watch.watch()),
         ]
-        await admin.open(loop)
-        await control.open()
         try:
             if await supervisor.came_up(departure.asked):
                 announce(bound)
@@ -286,8 +299,8 @@ async def _supervise(document: Document, announce: Callable[[Bound], None], outl
         counters.close()
         forget_shared(document, places)
         await _close_admin(admin)
-    outlets.events.log_event("info", "stopped")
-    outlets.close()
+        outlets.events.log_event("info", "stopped")
+        outlets.close()
     if failure is not None:
         raise StartProblem(f"no worker came up: {failure}") from failure
 
@@ -347,15 +360,6 @@ def _replace_workers(supervisor: Supervisor, events: Events) -> None:
         supervisor.replace()
     except NotReplaced as error:
         events.log_event("warning", "workers_not_restarted", replaced=0, error=str(error))
-
-
-@contextmanager
-def _reload_on_signal(loop: asyncio.AbstractEventLoop, reloader: Reloader) -> Iterator[None]:
-    loop.add_signal_handler(signal.SIGHUP, reloader.ask)
-    try:
-        yield
-    finally:
-        loop.remove_signal_handler(signal.SIGHUP)
 
 
 def _drainer(document: Document, meter: PrometheusMeter, events: Events) -> DrainProcess:

@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from llmgw.config.document import Document
+from llmgw.config.problems import ConfigError
 from llmgw.server.channel import News, Ready, Told
 from llmgw.server.drain import Departure
 from llmgw.server.listeners import share
@@ -39,6 +40,8 @@ _ADOPT_WITHIN_S = 5.0
 _LOOK_S = 1.0
 _STUCK_LOOKS = 5
 """One that has been silent for more looks is killed."""
+_STARTING_LOOKS = 60
+"""The same, while it has not begun to accept."""
 _HURRY_WITHIN_S = 15.0
 
 
@@ -153,7 +156,8 @@ class Supervisor:
     async def adopt(self, document: Document) -> None:
         """Have every worker serve `document`, and each that will follow one.
 
-        All prepare, then all switch. Raises NotAdopted when one cannot; then nothing has changed.
+        All prepare, then all switch. Raises ConfigError or NotAdopted when one cannot; then nothing has
+        changed.
         One that does not answer is left to finish: it has the orders, or is stuck and will be
         replaced.
         """
@@ -163,6 +167,8 @@ class Supervisor:
         if failures:
             # The number is spent: an answer that comes late is to no other document.
             self._serving = replace(self._serving, number=serving.number)
+            if problems := [problem for worker in self.workers for problem in worker.against]:
+                raise ConfigError(problems)
             raise NotAdopted(failures[0])
         self._serving = serving
         await self._answers({worker: worker.switch(serving) for worker in self.workers})
@@ -251,11 +257,11 @@ class Supervisor:
             await asyncio.sleep(_LOOK_S)
             for worker in self.workers:
                 was_silent = worker.is_silent
-                worker.silent += worker.ready
-                if worker.is_silent and not was_silent:
+                worker.silent += 1
+                if worker.ready and worker.is_silent and not was_silent:
                     self._tell_of("warning", "worker_silent", worker)
                     worker.show_stacks()
-                elif worker.silent > _STUCK_LOOKS:
+                elif worker.silent > (_STUCK_LOOKS if worker.ready else _STARTING_LOOKS):
                     worker.silent = 0
                     self._tell_of("error", "worker_stuck", worker)
                     worker.kill()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import ssl
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from llmgw.config.server import TlsSettings
+from llmgw.wire.revocation_list import ends_of_lists
 
 _ASKED = {"optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
 LOOK_EVERY = 10
@@ -18,7 +23,8 @@ class TlsProblem(Exception):
 
 
 Trouble = Callable[[str | None], None]
-"""Told why revocation lists could not be read again, at the first failure in a row, and None at the end."""
+"""Told why revocation lists could not be read again, or that one has ended, once for each in a row; and
+None when neither holds any more."""
 
 
 def tls_of(settings: TlsSettings) -> ssl.SSLContext | None:
@@ -61,15 +67,22 @@ def _load(context: ssl.SSLContext, member: str, file: Path) -> None:
 class Revocations:
     """Follows the file of revocation lists: a newer list of a CA takes the place of its older one.
 
-    While it cannot be read, the lists that were read go on, until they end by themselves.
+    While it cannot be read, the lists that were read go on, until they end by themselves: then nobody
+    is let in whose CA has no newer one. now: seconds UTC.
     """
 
-    def __init__(self, context: ssl.SSLContext, file: Path, trouble: Trouble) -> None:
+    def __init__(
+        self, context: ssl.SSLContext, file: Path, trouble: Trouble, now: Callable[[], float] = time.time
+    ) -> None:
         self._context = context
         self._file = file
         self._trouble = trouble
+        self._now = now
         self._seen = self._look()
-        self._failed = False
+        self._unreadable: str | None = None
+        self._ends: dict[bytes, float] = {}
+        self._note_ends()
+        self._told: str | None = None
         self._ticks = 0
 
     def tick(self) -> None:
@@ -81,19 +94,34 @@ class Revocations:
     def refresh(self) -> None:
         """Read it if it is another than before."""
         found = self._look()
-        if found == self._seen and not self._failed:
-            return
-        try:
-            _load(self._context, "client_crl", self._file)
-        except TlsProblem as problem:
-            if not self._failed:
-                self._failed = True
-                self._trouble(str(problem))
-            return
-        self._seen = found
-        if self._failed:
-            self._failed = False
-            self._trouble(None)
+        if found != self._seen or self._unreadable is not None:
+            try:
+                _load(self._context, "client_crl", self._file)
+            except TlsProblem as problem:
+                self._unreadable = self._unreadable or str(problem)
+            else:
+                self._seen = found
+                self._unreadable = None
+                self._note_ends()
+        why = self._ended() or self._unreadable
+        if why != self._told:
+            self._told = why
+            self._trouble(why)
+
+    def _note_ends(self) -> None:
+        with suppress(OSError):
+            for issuer, end in ends_of_lists(self._file.read_bytes()).items():
+                self._ends[issuer] = max(end, self._ends.get(issuer, end))
+
+    def _ended(self) -> str | None:
+        end = min(self._ends.values(), default=math.inf)
+        if self._now() < end:
+            return None
+        moment = f"{datetime.fromtimestamp(end, UTC):%FT%TZ}"
+        return (
+            f"server.tls.client_crl: a list in {self._file} ended at {moment}"
+            " and no client of its CA is let in; put a newer one there"
+        )
 
     def _look(self) -> tuple[int, int, int] | None:
         try:

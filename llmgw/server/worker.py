@@ -14,6 +14,7 @@ import uvloop
 
 from llmgw import __version__
 from llmgw.config.document import Document
+from llmgw.config.problems import ConfigError
 from llmgw.core.errors import Unavailable
 from llmgw.server.channel import (
     STACKS,
@@ -126,7 +127,8 @@ async def _obey(
                 channel.send(Prepared(order.number))
             except Exception as error:
                 # Whatever it is, the document in effect goes on.
-                channel.send(Prepared(order.number, str(error) or type(error).__name__))
+                problems = tuple(error.problems) if isinstance(error, ConfigError) else ()
+                channel.send(Prepared(order.number, str(error) or type(error).__name__, problems))
         elif type(order) is Switch:
             if prepared is not None and prepared[0] == order.number:
                 plane.switch(prepared[1])

@@ -7,12 +7,13 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from llmgw import __version__
+from llmgw.config.problems import Problem
+from llmgw.core.program import python
 from llmgw.server.channel import (
     STACKS,
     Ask,
@@ -57,6 +58,7 @@ class Worker:
     leaving: whether it was told to go. failure: why it could not start, if it said so.
     silent: how often it was looked at since it said something.
     generation: of the document it was last told to serve.
+    against: what it last found wrong in one that it was to prepare.
     code: after its end, as `subprocess` has it. cpu_s: the same.
     """
 
@@ -75,6 +77,7 @@ class Worker:
         self.silent = 0
         self.leaving = False
         self.generation = ""
+        self.against: tuple[Problem, ...] = ()
         self.started = asyncio.get_running_loop().time()
         self._newest = 0
         self._answers: dict[tuple[type[News], int], asyncio.Future[str | None]] = {}
@@ -87,7 +90,7 @@ class Worker:
             with theirs, their_hand, _held_signals():
                 fds = (listening.fileno(), theirs.fileno(), their_hand.fileno())
                 self._process = subprocess.Popen(  # noqa: S603 - our own module
-                    [sys.executable, "-m", PROGRAM, str(index), str(of), *map(str, fds)],
+                    [*python(PROGRAM), str(index), str(of), *map(str, fds)],
                     stdin=subprocess.DEVNULL,
                     pass_fds=fds,
                 )
@@ -136,6 +139,7 @@ class Worker:
                 elif type(news) is Told:
                     self.under_way = news.tally.in_flight
                 elif type(news) is Prepared:
+                    self.against = news.problems
                     self._settle(Prepared, news.number, news.failure)
                 elif type(news) is Switched:
                     self._settle(Switched, news.number, None)
@@ -164,6 +168,7 @@ class Worker:
 
         One that ends meanwhile has nothing against it: who follows begins with the document.
         """
+        self.against = ()
         done = self._expect(Prepared, serving.number)
         if self._channel is None:
             # It has not begun, and will with the document that is the supervisor's by then.
@@ -197,6 +202,8 @@ class Worker:
         loop = asyncio.get_running_loop()
         readable = asyncio.Event()
         fd = self._hand.fileno()
+        if fd < 0:
+            raise ConnectionError("it has ended")
         loop.add_reader(fd, readable.set)
         try:
             async with asyncio.timeout(_LEND_WITHIN_S):

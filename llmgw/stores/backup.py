@@ -36,4 +36,6 @@ def backup(url: str, target: Path) -> None:
     except sqlite3.Error as error:
         raise DatabaseProblem(f"{path} could not be copied to {target}: {error}") from error
     finally:
-        hidden.unlink(missing_ok=True)
+        for rest in ("", "-journal", "-wal", "-shm"):
+            # SQLite leaves its own beside a file that it could not finish.
+            hidden.with_name(hidden.name + rest).unlink(missing_ok=True)

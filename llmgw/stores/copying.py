@@ -21,11 +21,13 @@ from llmgw.stores.postgres import PostgresDatabase
 from llmgw.stores.schema import KEYS_CHANGED_SEQ, alerts_told, keys, meta, usage
 from llmgw.stores.sink_postgres import load
 from llmgw.stores.sqlite import DatabaseProblem, connect, database_path
+from llmgw.stores.sums import HALF
 from llmgw.stores.urls import shown
 
 _AT_ONCE = 2000
 _COPY_S = 24 * 3600.0
 _SUMMED = ("input_tokens", "output_tokens", "cost_nano_usd")
+_HALVES = ("input_tokens", "output_tokens", f"cost_nano_usd / {HALF}", f"cost_nano_usd % {HALF}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +122,15 @@ def _record(row: Sequence[str | int | None]) -> Settled:
 
 
 def _counts(source: sqlite3.Connection) -> Counts:
-    sums = ", ".join(f"coalesce(sum({name}), 0)" for name in _SUMMED)
+    sums = ", ".join(f"coalesce(sum({name}), 0)" for name in _HALVES)
+    into, out, high, low = source.execute(f"SELECT {sums} FROM usage").fetchone()  # noqa: S608 - our own names
     return Counts(
         source.execute("SELECT count(*) FROM keys").fetchone()[0],
         source.execute("SELECT count(*) FROM usage").fetchone()[0],
         source.execute("SELECT count(*) FROM alerts_told").fetchone()[0],
-        *source.execute(f"SELECT {sums} FROM usage").fetchone(),  # noqa: S608 - our own names
+        into,
+        out,
+        high * HALF + low,
     )
 
 

@@ -68,8 +68,10 @@ class _Cell:
             self.state = self.algorithm.settled(self.flush(), claim, charge, taken_at, now)
             self.free = 0
             return
-        # What it took is given back, and what was used is taken: `free` stays certain.
-        self.free += claim.cost - charge
+        if self.free > 0:
+            # What it took is given back, and what was used is taken, so `free` stays certain. With
+            # none free it does not: after a lower limit, what is given back may leave no room.
+            self.free += claim.cost - charge
         if claim.cost <= self.pending and self.state:
             self.pending -= claim.cost
             if charge:

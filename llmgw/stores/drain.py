@@ -18,6 +18,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,16 +27,19 @@ from msgspec.msgpack import Decoder
 
 from llmgw.core.record import Opened, Progress, Settled
 from llmgw.stores.expire import Expiry
-from llmgw.stores.frames import CHUNK_BYTES, Seal, split
+from llmgw.stores.frames import CHUNK_BYTES, LONGEST_FRAME, Seal, split
 from llmgw.stores.journal import SUFFIX
 from llmgw.stores.recover import recover as recover_lost
 from llmgw.stores.sink import open_sink
+from llmgw.stores.urls import shown
 
 INTERVAL_S = 0.25
 _TRANSACTION_BYTES = 1 << 20
 _LONGEST_BACKOFF_S = 5.0
 _WAIT_FOR_LOCK_S = 3.0
 _HALF_MADE_S = 300.0
+_LOCK = "drain.lock"
+"""Held by whoever drains. Says into which database."""
 
 
 class _OpenedHead(Struct, frozen=True, array_like=True, gc=False, tag=1):
@@ -50,7 +54,10 @@ _decode_opened = Decoder(Opened).decode
 
 @dataclass(slots=True)
 class _Reading:
-    """How far a segment has been read, and what is open there."""
+    """How far a segment has been read, and what is open there.
+
+    skipping: the last chunk held no frame at all; damage if there is one behind it.
+    """
 
     path: Path
     offset: int = 0
@@ -58,6 +65,7 @@ class _Reading:
     progress: dict[str, int] = field(default_factory=dict)
     seal: Seal | None = None
     damaged: int = 0
+    skipping: bool = False
 
     def take(self, *, final: bool) -> list[Settled]:
         """The settlements of the next chunk; the offset moves behind it."""
@@ -65,6 +73,13 @@ class _Reading:
             file.seek(self.offset)
             data = file.read(CHUNK_BYTES)
         payloads, used, damaged = split(data, final=final and len(data) < CHUNK_BYTES)
+        if used == 0 and len(data) == CHUNK_BYTES:
+            # A frame that began here would have ended: this is a hole, and what follows it counts.
+            used = CHUNK_BYTES - LONGEST_FRAME + 1
+            self.skipping = True
+        elif payloads and self.skipping:
+            damaged = max(1, damaged)
+            self.skipping = False
         self.offset += used
         self.damaged += damaged
         settled: list[Settled] = []
@@ -111,6 +126,7 @@ class Drainer:
     ) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._directory = directory
+        self._database = shown(url)
         self._sink = open_sink(url, durable=durability == "full")
         self._recover = recover
         self._interval_s = interval_s
@@ -228,13 +244,16 @@ class Drainer:
 
     def _acquire(self) -> bool:
         if self._lock is None:
-            fd = os.open(self._directory / "drain.lock", os.O_RDWR | os.O_CREAT, 0o600)
+            fd = os.open(self._directory / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 os.close(fd)
                 return False
             self._lock = fd
+            with suppress(OSError):  # on a full disk the journals are loaded all the same
+                os.ftruncate(fd, 0)
+                os.pwrite(fd, self._database.encode(), 0)
             self._sink.alone = True
             self._sweep()
         return True
@@ -315,6 +334,21 @@ class Drainer:
             except FileNotFoundError:  # removed by another process
                 continue
         self.lag_bytes = max(0, lag)
+
+
+def other_database(directory: Path, url: str) -> str | None:
+    """The database that another process loads these journals into, when it is not this one."""
+    try:
+        with (directory / _LOCK).open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                other = file.read().decode(errors="replace")
+                return other if other and other != shown(url) else None
+    except OSError:
+        # Not there yet, or not to be read: whoever opens it to drain says what is wrong.
+        return None
+    return None
 
 
 def _writer_died(path: Path) -> bool:

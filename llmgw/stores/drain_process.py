@@ -14,6 +14,7 @@ the gateway.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import select
 import signal
@@ -22,10 +23,12 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from llmgw.core.errors import GatewayError
-from llmgw.stores.drain import INTERVAL_S, Drainer
+from llmgw.core.program import python
+from llmgw.stores.drain import INTERVAL_S, Drainer, other_database
 from llmgw.stores.expire import Expiry
 from llmgw.stores.journal import SUFFIX
 
@@ -43,7 +46,7 @@ class DrainProcess:
 
     def __init__(self, directory: Path, url: str, durability: str, trouble: Callable[[int], None]) -> None:
         self._directory = directory
-        self._command = [sys.executable, "-m", __name__, str(directory), durability]
+        self._command = [*python(__name__), str(directory), durability]
         self._url = url
         self._trouble = trouble
         self._process: subprocess.Popen[bytes] | None = None
@@ -51,7 +54,9 @@ class DrainProcess:
         self.restarts = 0
 
     def start(self) -> None:
-        """Start it. Raises OSError."""
+        """Start it. Raises OSError, also where a gateway with another database has the journals."""
+        if self._process is None and (problem := _taken_elsewhere(self._directory, self._url)) is not None:
+            raise OSError(problem)
         if self._process is not None and self._process.stdin is not None:
             # Of one that has died, which did not read all.
             with suppress(OSError):
@@ -120,11 +125,11 @@ def run(directory: Path, url: str, durability: str) -> None:
     told: str | None = None
     orders = _Orders(drainer.expiry)
     while not orders.ended(INTERVAL_S * 2 ** min(drainer.failures, 4)):
-        drainer.attempt()
-        problem = _problem(drainer.last_error)
+        alone = drainer.attempt() or drainer.last_error is not None
+        problem = _problem(drainer.last_error) if alone else _taken_elsewhere(directory, url)
         if problem != told:
             told = problem
-            sys.stderr.write(f"drain: {problem or 'the database answers again'}\n")
+            sys.stderr.write(_line(problem, for_people=sys.stderr.isatty()))
     end = time.monotonic() + _LAST_ATTEMPTS_S
     while not drainer.attempt() and time.monotonic() < end:
         time.sleep(INTERVAL_S)
@@ -136,6 +141,28 @@ def _problem(error: Exception | None) -> str | None:
     if isinstance(error, GatewayError) and error.detail:
         return f"{error.message}: {error.detail}"
     return None if error is None else str(error)
+
+
+def _line(problem: str | None, *, for_people: bool) -> str:
+    """What is told of a problem, or of its end. Standard error is the gateway's log, a JSON event a line."""
+    if for_people:
+        return f"drain: {problem or 'the database answers again'}\n"
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    told = {"event": "drain_answers_again", "level": "info", "ts": now}
+    if problem is not None:
+        told = {"event": "drain_failing", "level": "error", "ts": now, "error": problem}
+    return json.dumps(told, separators=(",", ":")) + "\n"
+
+
+def _taken_elsewhere(directory: Path, url: str) -> str | None:
+    """What to do where a gateway with another database has the journals; None where none has."""
+    other = other_database(directory, url)
+    if other is None:
+        return None
+    return (
+        f"the journals in {directory} are loaded into another database, {other}; "
+        "give each gateway its own storage.data_dir, or wait until the other has stopped"
+    )
 
 
 def _url() -> str:

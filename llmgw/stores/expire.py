@@ -35,7 +35,8 @@ class Expiry:
     def turn(self) -> bool:
         """Remove some, if it is time. Whether there is more. Raises what the database raises."""
         now = self._now()
-        if self._kept_s is None or now < self._next:
+        # Longer than that only when the clock was set back.
+        if self._kept_s is None or self._next - LOOK_S <= now < self._next:
             return False
         day = int((now - self._kept_s) // 86_400)
         more = self._remove(day * DAY_NS)

@@ -26,6 +26,7 @@ from llmgw.core.record import Opened, Progress, Settled
 
 MAGIC = b"\xc1J"
 HEADER = struct.Struct("<2sHI")
+LONGEST_FRAME = HEADER.size + 0xFFFF
 LARGEST_INTEGER = 2**63 - 1
 _LONGEST_TEXT = 1000
 

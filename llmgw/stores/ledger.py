@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _FREE = ", ".join(f"'{outcome}'" for outcome in FREE_OUTCOMES)
 _SUMS = f"""
     SELECT tenant, "user", key_id, model, sum(outcome NOT IN ({_FREE})), sum(input_tokens),
-        sum(output_tokens), sum(cost_nano_usd)
+        sum(output_tokens), sum(cost_nano_usd / 1000000000), sum(cost_nano_usd % 1000000000)
     FROM usage WHERE at_ns >= :since_ns AND at_ns < :until_ns GROUP BY tenant, "user", key_id, model
 """  # noqa: S608 - words of our own
 _SOME = f"""
@@ -118,7 +118,9 @@ class Ledger:
                 if outcome not in FREE_OUTCOMES:
                     yield _ledger_row([*caller, *(sums[name] for name in _COUNTED)])
             return
-        yield from map(_ledger_row, self._rows(_SUMS, since_ns=since_ns, until_ns=until_ns))
+        for *row, high, low in self._rows(_SUMS, since_ns=since_ns, until_ns=until_ns):
+            # SQLite adds up 64 bits and fails beyond, see `sums.py`.
+            yield _ledger_row([*row, (high or 0) * 10**9 + (low or 0)])
 
     def _rows(self, statement: str, **values: int | str) -> Iterable[Sequence[Any]]:
         if is_postgres(self._url):

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from struct import Struct as Packing
 
-from llmgw.core.claim import SLIDING_WINDOW, Claim, Refusal, Rule, State, Step, Verdict
-from llmgw.stores.redis_script import ACQUIRE, KINDS, SETTLE, SILENT, UNLEASED, digest_of
+from llmgw.core.claim import SLIDING_WINDOW, TOKEN_BUCKET, Claim, Refusal, Rule, State, Step, Verdict
+from llmgw.stores.redis_script import ACQUIRE, DEBTLESS, KINDS, SETTLE, SILENT, UNLEASED, digest_of
 
 SPACE = b"llmgw:{limits}:"
 """All keys of a decision are in one slot of a cluster, apart from what is cached."""
@@ -221,6 +221,8 @@ class Codec:
         if rule.algorithm == SLIDING_WINDOW:
             window -= window % rule.segments
         flags = SILENT if rule.shadow or rule.warn else 0
+        if rule.algorithm == TOKEN_BUCKET and rule.unit == "requests":
+            flags |= DEBTLESS
         found = (KINDS[rule.algorithm], flags, rule.limit, window, rule.segments)
         # The rule is kept, so that its id names no other meanwhile.
         self._rules[id(rule)] = (rule, found)

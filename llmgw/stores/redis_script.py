@@ -16,8 +16,8 @@ from llmgw.core.claim import BALANCE, FIXED_WINDOW, SLIDING_WINDOW, TOKEN_BUCKET
 
 KINDS = {FIXED_WINDOW: 1, SLIDING_WINDOW: 2, TOKEN_BUCKET: 3, BALANCE: 4}
 """A place among requests under way is a host's own matter."""
-SILENT, UNLEASED = 1, 2
-"""Flags: refuses nobody; no lease stands behind a charge."""
+SILENT, UNLEASED, DEBTLESS = 1, 2, 4
+"""Flags: refuses nobody; no lease stands behind a charge; of a bucket that is never more than empty."""
 
 _COMMON = """
 local PARTS = 1000000
@@ -127,8 +127,10 @@ steps[2] = function(s, flags, limit, cost, window, segments, stop, now)
   return nil, max(0, limit - s[2]), (newest - found + segments) * length
 end
 steps[3] = function(s, flags, limit, cost, window, segments, stop, now)
+  local room = limit * PARTS
+  if s and s[2] > room and flags >= 4 then s = {s[1], room} end
   local since, missing = refilled(s, limit, window, now)
-  local after, room = missing + cost * PARTS, limit * PARTS
+  local after = missing + cost * PARTS
   if after <= room then
     return {since, after}, floor((room - after) / PARTS), since + refill_time(after, limit, window)
   end

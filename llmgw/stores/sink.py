@@ -15,7 +15,7 @@ from msgspec.structs import astuple
 from llmgw.core.record import Settled
 from llmgw.stores.expire import AT_ONCE
 from llmgw.stores.frames import tamed
-from llmgw.stores.sqlite import connect, database_path, upsert_usage
+from llmgw.stores.sqlite import DatabaseProblem, connect, database_path, upsert_usage
 from llmgw.stores.urls import is_postgres
 
 _BATCHES = tuple((rows, upsert_usage(rows)) for rows in (64, 8, 1))
@@ -53,11 +53,16 @@ def open_sink(url: str, *, durable: bool) -> Sink:
 
 
 class SqliteSink:
+    """One file, as long as this lives: another in its place may be a copy that is older, beside a log
+    that is not its own, and what went on into the old one would be seen by nobody. Journals wait then.
+    """
+
     def __init__(self, path: Path, *, durable: bool) -> None:
         self.alone = False
         self._path = path
         self._durable = durable
         self._connection: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
 
     def load(self, settled: Sequence[Settled], *, synced: bool = False) -> None:
         connection = self._connected()
@@ -87,9 +92,18 @@ class SqliteSink:
             self._connection = None
 
     def _connected(self) -> sqlite3.Connection:
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            raise FileNotFoundError(f"no database at {self._path}") from None
+        if self._file is None:
+            self._file = found.st_dev, found.st_ino
+        elif self._file != (found.st_dev, found.st_ino):
+            raise DatabaseProblem(
+                f"another file was put at {self._path} while the gateway runs; stop the gateway, put the "
+                f"file there without a {self._path.name}-wal beside it, and start again; journals are kept"
+            )
         if self._connection is None:
-            if not self._path.exists():
-                raise FileNotFoundError(f"no database at {self._path}")
             self._connection = connect(self._path, checkpoints=self.alone, durable=self._durable)
         return self._connection
 

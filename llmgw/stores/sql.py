@@ -16,8 +16,9 @@ from sqlalchemy.exc import IntegrityError
 from llmgw.core.record import Settled
 from llmgw.ports.stores import IssuedKey
 from llmgw.stores.database import Database
+from llmgw.stores.frames import LARGEST_INTEGER
 from llmgw.stores.schema import KEYS_CHANGED_SEQ, keys, meta, usage
-from llmgw.stores.sums import COUNTS, usage_sums
+from llmgw.stores.sums import COUNTS, usage_sums, whole
 
 _RECORD = [usage.c[name] for name in Settled.__struct_fields__]
 
@@ -132,7 +133,8 @@ class SqlRecordStore:
     ) -> Sequence[dict[str, str | int | None]]:
         def add_up(connection: Connection) -> Sequence[Sequence[Any]]:  # Any: the columns' own types
             hours = connection.dialect.name == "postgresql"
-            return connection.execute(usage_sums(by, since_ns, until_ns, hours=hours)).all()
+            query = usage_sums(by, _storable(since_ns), _storable(until_ns), hours=hours)
+            return connection.execute(query).all()
 
         # Databases disagree about where absent names and capitals stand.
         found = sorted(
@@ -155,11 +157,15 @@ class SqlRecordStore:
         return [_numbered(row) for row in rows]
 
 
+def _storable(at_ns: int | None) -> int | None:
+    """The moment, or the nearest that a record can have: they end in the year 2262."""
+    return None if at_ns is None else max(-LARGEST_INTEGER, min(LARGEST_INTEGER, at_ns))
+
+
 def _plain(name: str, value: Any) -> str | int | None:  # Any: a text, an integer or a decimal
     if name == "day":
         return datetime.fromtimestamp(int(value) * 86_400, UTC).date().isoformat()
-    # PostgreSQL adds integers up to a decimal, which is exact too.
-    return value if value is None or isinstance(value, str) else int(value)
+    return whole(value) if name in COUNTS else value
 
 
 def _numbered(row: Sequence[Any]) -> tuple[int, Settled]:  # Any: the columns' own types

@@ -112,7 +112,9 @@ def library_warning(version: tuple[int, int, int] = sqlite3.sqlite_version_info)
 def check_file(url: str) -> None:
     """Look whether the file is whole, within milliseconds.
 
-    Header and length always, every page of a small file. Raises DatabaseProblem with a hint.
+    Header and length always, every page of a small file. A file that is shorter than its header says is
+    whole while a log beside it has the rest: a checkpoint was interrupted, or found the disk full. Then
+    every page is looked at. Raises DatabaseProblem with a hint.
     """
     path = database_path(url)
     try:
@@ -130,13 +132,14 @@ def check_file(url: str) -> None:
     page = int.from_bytes(header[16:18], "big")
     promised = int.from_bytes(header[28:32], "big") * (65536 if page == 1 else page)
     # The page count is only good while the two change counters agree. (fileformat.html, 1.3.7)
-    if header[:16] != _MAGIC or (header[24:28] == header[92:96] and promised > size):
+    short = header[24:28] == header[92:96] and promised > size
+    if header[:16] != _MAGIC or (short and not _has_log(path)):
         raise DatabaseProblem(f"{_damaged(path)}. {_REPAIR}")
     try:
         connection = connect(path, checkpoints=False)
         try:
             connection.execute("PRAGMA schema_version").fetchone()
-            if size <= _WHOLE_CHECK_BYTES:
+            if short or size <= _WHOLE_CHECK_BYTES:
                 verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
                 if verdict != "ok":
                     raise DatabaseProblem(f"{_damaged(path)}: {verdict}. {_REPAIR}")
@@ -144,3 +147,11 @@ def check_file(url: str) -> None:
             connection.close()
     except sqlite3.Error as error:
         raise DatabaseProblem.of(path, error) from error
+
+
+def _has_log(path: Path) -> bool:
+    """Whether there is a write-ahead log with something in it."""
+    try:
+        return path.with_name(f"{path.name}-wal").stat().st_size > 0
+    except OSError:
+        return False

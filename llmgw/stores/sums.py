@@ -8,13 +8,16 @@ adds up the records. Either way the sums are exact, and of one moment.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Select,
     Subquery,
+    Text,
     case,
+    cast,
     func,
     literal_column,
     or_,
@@ -25,6 +28,8 @@ from sqlalchemy import (
 from llmgw.core.stored_reply import FREE_OUTCOMES
 from llmgw.stores.schema import usage, usage_hours
 
+HALF = 10**9
+"""SQLite adds up 64 bits and fails beyond: money is added up by so many nano-USD, and what is left."""
 HOUR_NS = 3600 * 10**9
 SUMMED = (
     "input_tokens",
@@ -48,11 +53,27 @@ def usage_sums(by: Sequence[str], since_ns: int | None, until_ns: int | None, *,
     """
     rows = _hours_and_edges(since_ns, until_ns) if hours else _records(since_ns, until_ns).subquery()
     groups = [_group(rows, name).label(f"by_{name}") for name in by]
-    sums = [func.coalesce(func.sum(rows.c[name]), 0) for name in ("requests", *SUMMED, "unpriced_requests")]
+    sums = [_sum(rows, name, hours) for name in ("requests", *SUMMED, "unpriced_requests")]
     errors = func.coalesce(func.sum(case((rows.c.outcome.in_(_FINE), 0), else_=rows.c.requests)), 0)
     query = select(*groups, *sums, errors).group_by(*groups)
     # An hour keeps a group that had `lost` requests which were settled later.
     return query.having(func.sum(rows.c.requests) > 0) if groups else query
+
+
+def _sum(rows: Subquery, name: str, hours: bool) -> ColumnElement[Any]:
+    if hours or name != "cost_nano_usd":
+        return func.coalesce(func.sum(rows.c[name]), 0)
+    half: ColumnElement[Any] = literal_column(str(HALF))
+    halves = [func.coalesce(func.sum(part), 0) for part in (rows.c[name] // half, rows.c[name] % half)]
+    return cast(halves[0], Text).concat(" ").concat(cast(halves[1], Text))
+
+
+def whole(value: str | int | Decimal) -> int:
+    """A sum as the query gives it: an integer, a decimal of PostgreSQL's, or SQLite's money in halves."""
+    if isinstance(value, str):
+        high, low = value.split()
+        return int(high) * HALF + int(low)
+    return int(value)
 
 
 def _group(rows: Subquery, name: str) -> ColumnElement[Any]:

@@ -54,6 +54,8 @@ def clean(value: object) -> object:
     """A field's value, safe to write."""
     if value is None or isinstance(value, (bool, int, float)):
         return value
+    if isinstance(value, (list, tuple)) and len(str(value)) <= MAX_FIELD:
+        return [clean(inner) for inner in value]
     # Cut first: masking a huge text would cost more than writing it.
     return mask(cap(value if isinstance(value, str) else str(value)))
 

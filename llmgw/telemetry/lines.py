@@ -38,6 +38,7 @@ class LineWriter:
         self._fd = fd
         self._interval_s = interval_s
         self._max_lines = max_lines
+        self._cut = False
         self._lines: deque[bytes | bytearray] = deque()
         self._awake = False
         self._closing = False
@@ -102,11 +103,22 @@ class LineWriter:
             size = len(batch[0])
             while lines and (size := size + len(lines[0])) <= most:
                 batch.append(lines.popleft())
+            data = b"".join(batch)
+            if self._cut:
+                # What is left of the last line must not take this one with it.
+                data = b"\n" + data
+            left = memoryview(data)
             try:
-                _write_all(self._fd, b"".join(batch))
+                while left:
+                    left = left[_write_some(self._fd, left) :]
             except OSError:
                 # A closed pipe or a full disk: the requests go on, the counter says what is missing.
+                if written := data[: len(data) - len(left)]:
+                    self.dropped -= written.count(b"\n") - self._cut
+                    self._cut = not written.endswith(b"\n")
                 self.dropped += len(batch)
+            else:
+                self._cut = False
 
 
 def _is_pipe(fd: int) -> bool:
@@ -116,7 +128,13 @@ def _is_pipe(fd: int) -> bool:
         return False
 
 
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
+def _write_some(fd: int, data: memoryview) -> int:
+    """How much was written, waiting as long as nothing is taken. Raises OSError."""
+    try:
+        return os.write(fd, data)
+    except BlockingIOError:
+        # Whoever made the pipe, or shares it, does not want to wait. We do.
+        room = select.poll()
+        room.register(fd, select.POLLOUT)
+        room.poll()
+        return 0

@@ -18,13 +18,21 @@ _CAPS = {
 NESTED_CAPS = {"ollama": ("options", "num_predict"), "gemini": ("generationConfig", "maxOutputTokens")}
 """Of the dialects that cap the answer inside another member: that member, and the cap's name."""
 _CHOICES = ("n", "best_of")
+_NESTED_CHOICES = {"gemini": ("generationConfig", "candidateCount")}
+_ALSO = {
+    "generationConfig": "generation_config",
+    "maxOutputTokens": "max_output_tokens",
+    "candidateCount": "candidate_count",
+}
+"""Second spellings that Google takes. (Protocol Buffers: JSON format)"""
 _SILENT = frozenset({Operation.EMBEDDINGS, Operation.MODERATION, Operation.RERANK})
 """Operations that answer with no tokens."""
 _FORM_INPUT_TOKENS = 256
 """Of a form: its text is a short prompt, and files are not billed by their bytes."""
 _TEXT_BYTES = 4096
 """A body this short cannot hold much but text, and the length alone says enough of it."""
-_ABSURD = 10**12
+_ABSURD = 10**9
+"""More tokens than all answers to a request can have. Counters add up many such in 64 bits."""
 
 
 class Need(Struct, frozen=True, gc=False):
@@ -38,13 +46,13 @@ class Need(Struct, frozen=True, gc=False):
     @property
     def expected(self) -> int:
         """Input, and what the caller says it may get."""
-        return self.input + (self.stated or 0) * self.choices
+        return self.input + self.output(0)
 
     def output(self, reserve: int) -> int:
         """The most it may get; `reserve` for each answer where the caller names no cap."""
         if self.silent:
             return 0
-        return (reserve if self.stated is None else self.stated) * self.choices
+        return min(_ABSURD, (reserve if self.stated is None else self.stated) * self.choices)
 
 
 def need_of(ex: Exchange) -> Need:
@@ -83,21 +91,36 @@ def _need(ex: Exchange) -> Need:
         return Need(tokens, 0, 1, True)
     nested = NESTED_CAPS.get(ex.endpoint.dialect)
     if nested is not None:
-        return Need(tokens, _inside(ex, *nested), 1)
+        several = _NESTED_CHOICES.get(ex.endpoint.dialect)
+        candidates = _inside(ex, *several) if several is not None else None
+        return Need(tokens, _inside(ex, *nested), max(1, candidates or 1))
     stated = next((cap for name in _CAPS.get(operation, ()) if (cap := _whole(ex, name)) is not None), None)
-    choices = max((_whole(ex, name) or 1 for name in _CHOICES), default=1)
-    return Need(tokens, stated, max(1, choices))
+    choices = max(1, *(_whole(ex, name) or 1 for name in _CHOICES))
+    if operation is Operation.COMPLETION:
+        choices *= _prompts(ex)
+    return Need(tokens, stated, choices)
+
+
+def _prompts(ex: Exchange) -> int:
+    """How many prompts there are, each of which is answered: texts, or lists of tokens."""
+    prompts = _value(ex, "prompt")
+    if isinstance(prompts, list) and prompts and isinstance(prompts[0], str | list):
+        return len(prompts)
+    return 1
 
 
 def _whole(ex: Exchange, name: str) -> int | None:
-    """A member that is a whole number of at least 0; what is none is for the provider to refuse."""
+    """A member that is a number of at least 0; what is none is for the provider to refuse."""
     return _cap(_value(ex, name))
 
 
 def _inside(ex: Exchange, outer: str, inner: str) -> int | None:
-    """The same for a member of an object."""
-    value = _value(ex, outer)
-    return _cap(value.get(inner)) if isinstance(value, dict) else None
+    """The same for a member of an object, in either spelling."""
+    for name in (outer, _ALSO.get(outer)):
+        value = None if name is None else _value(ex, name)
+        if isinstance(value, dict):
+            return _cap(value.get(inner, value.get(_ALSO.get(inner))))
+    return None
 
 
 def _value(ex: Exchange, name: str) -> object:
@@ -111,6 +134,7 @@ def _value(ex: Exchange, name: str) -> object:
 
 
 def _cap(value: object) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+    # Some servers take `1e5` for a whole number.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
         return None
-    return min(value, _ABSURD)
+    return int(min(value, _ABSURD))

@@ -67,6 +67,12 @@ class UnitPrices:
             raise ValueError("the tiers of a price ascend and have no tiers of their own")
         object.__setattr__(self, "_text", msgspec.json.encode(self.as_dict()).decode())
 
+    @property
+    def is_by_request(self) -> bool:
+        """Whether tokens add nothing to the price of the request itself."""
+        by_token = (self.input, self.cached_input, self.cache_write, self.output, self.reasoning)
+        return self.per_request > 0 and not self.tiers and not any(by_token)
+
     def as_dict(self) -> dict[str, object]:
         """The prices as plain values, without what is absent."""
         plain: dict[str, object] = {"source": self.source} if self.source else {}

@@ -9,7 +9,8 @@ Promises:
 - A connection goes back to its pool only if the whole request was written, the response ended by
   its own framing, the upstream means to keep it, and not a byte came after the end. A byte that
   arrives while nobody waits closes it, so no answer is ever taken for another's.
-- A reused connection that dies before the first byte of an answer gives its call back to the pool, once.
+- A reused connection that dies at once, before the first byte of an answer, gives its call back to the
+  pool, once. One that dies later may have had its request answered: that is for the caller to judge.
 
 HEAD is not spoken: the parser could not know that its answer has no body.
 """
@@ -29,6 +30,8 @@ from llmgw.transport.proxy import HttpProxy
 MAX_HEAD = 64 * 1024
 MAX_HEADERS = 200
 MAX_JOINED = 64 * 1024
+STALE_S = 1.0
+"""Within which a connection that had been closed long before says so when it is written to."""
 _UNCAPPED = 1 << 62
 
 _BROKEN = {
@@ -66,7 +69,7 @@ class Keeper(Protocol):
 class Connection(asyncio.Protocol):
     """A connection of a pool; carries one call at a time.
 
-    since: when it was last released, for expiry.
+    since: when it was last released, for expiry, or lent.
     gone: whether the socket is closed for good.
     """
 
@@ -134,6 +137,7 @@ class Connection(asyncio.Protocol):
         self._heard = 0  # bytes since the last byte of body, or since the start; 0 is none at all
         self._head = self._complete = self._informational = self._to_eof = False
         self._idle_s = times.idle_s
+        self.since = now
         call.carrier = self
         call.dispatched = True
         if request.streamed:
@@ -235,7 +239,7 @@ class Connection(asyncio.Protocol):
         again = None
         if call is not None:
             call.carrier = None
-            if self._used and not self._heard and not call.retried:
+            if self._used and not self._heard and not call.retried and self._time() - self.since < STALE_S:
                 call.retried = True
                 again = call
         self._keeper.lost(self, again)

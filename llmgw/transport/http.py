@@ -111,7 +111,12 @@ class HttpTransport:
         for call in [call for call in self._active if call.due <= now]:
             # An earlier ending of this tick may have ended it too.
             if not call.done:
-                call.overdue(now)
+                try:
+                    call.overdue(now)
+                except Exception as error:
+                    # The others' deadlines are not to end with this one.
+                    context = {"message": "a sink failed in on_error", "exception": error}
+                    self._loop.call_exception_handler(context)
         for origin, pool in tuple(self._pools.items()):
             pool.sweep(now)
             if pool.empty:

@@ -44,5 +44,5 @@ def wait_s(fields: Iterable[tuple[bytes, bytes]]) -> float | None:
 def _until(date: bytes) -> float | None:
     try:
         return max(0.0, parsedate_to_datetime(date.decode("latin-1")).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None

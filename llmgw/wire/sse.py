@@ -104,8 +104,12 @@ def _split(held: bytearray, begin: int) -> tuple[list[bytes], int]:
 
 def whole_events(held: bytearray, data: bytes) -> bytes:
     """The events that `held` and `data` have whole, as they came; what remains is in `held` then."""
+    # There is no end in what was held, so none is sought there again.
+    begin = max(0, len(held) - 2)
     held += data
-    end = max(held.rfind(b"\n\n") + 2, held.rfind(b"\n\r\n") + 3, held.rfind(b"\r\r") + 2)
+    end = max(
+        held.rfind(b"\n\n", begin) + 2, held.rfind(b"\n\r\n", begin) + 3, held.rfind(b"\r\r", begin) + 2
+    )
     if end <= 2:
         return b""
     events = bytes(held[:end])

@@ -103,6 +103,11 @@ PREFIXES = (b"/fast/er", b"/fast")
         ("/openai/deployments/mine/chat/completions?api-version=1", "/v1/chat/completions", "mine", ""),
         ("/openai/deployments/chat/completions", "/v1/completions", "chat", ""),
         ("/openai/deployments/a/b/completions", "/v1/completions", "a/b", ""),
+        ("/openai/v1/chat/completions", "/v1/chat/completions", "m", ""),
+        ("/fast/openai/v1/responses", "/v1/responses", "m", "/fast"),
+        ("/api/show", "/api/chat", "m", ""),
+        ("/v1beta/models/a%2Fb:countTokens", "generateContent", "a/b", ""),
+        ("/openai/deployments/a%2Fb/chat/completions", "/v1/chat/completions", "a/b", ""),
         ("/fast/v1/messages", "/v1/messages", "m", "/fast"),
         ("/fast/er/api/chat", "/api/chat", "m", "/fast/er"),
         ("/fast/openai/deployments/mine/embeddings", "/v1/embeddings", "mine", "/fast"),
@@ -134,6 +139,11 @@ def test_a_path_is_read_as_the_gateway_reads_it(path: str, endpoint: str, model:
         "/v1/models/x",
         "/openai/deployments//chat/completions",
         "/openai/deployments/mine/nothing",
+        "/openai/deployments/mine/chat%2Fcompletions",
+        "/openai/v1/messages",
+        "/openai/v1/%63hat/completions",
+        "/v1/%63hat/completions",
+        "/v1beta/models/gemini:nothing",
     ],
 )
 def test_nothing_is_at_other_paths(path: str) -> None:
@@ -144,3 +154,13 @@ def test_nothing_is_at_other_paths(path: str) -> None:
 def test_a_model_must_be_named() -> None:
     with pytest.raises(ValueError, match="which model"):
         exchange_of(Question(), Principal("acme"), "g", ())
+    with pytest.raises(ValueError, match="which model"):
+        exchange_of(Question(model=""), Principal("acme"), "g", ())
+
+
+@pytest.mark.parametrize(
+    "question", [Question(path="/v1beta/models/é:generateContent"), Question(host="é.test")]
+)
+def test_what_no_client_can_send_is_not_explained(question: Question) -> None:
+    with pytest.raises(ValueError, match="sent in ASCII"):
+        exchange_of(question, Principal("acme"), "g", ())

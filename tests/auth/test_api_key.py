@@ -73,6 +73,17 @@ def test_no_credential_is_none() -> None:
     assert ApiKeys().principal({b"x-api-key": b"client-certificate"}) is None
 
 
+@pytest.mark.parametrize("said", [b"Bearer", b"Bearer ", b"Bearer client-certificate"])
+def test_a_header_without_a_key_proves_nothing_because_another_beside_it_did(said: bytes) -> None:
+    """What an SDK sends that was given an empty key, and the real one as a header of its own."""
+    key_id, key = generate()
+    keys = ApiKeys([entry(key, key_id)])
+
+    assert keys.principal({b"authorization": said, b"x-api-key": key.encode()}) is not None
+
+    assert keys.principal({b"authorization": said}) is None
+
+
 def test_what_is_a_key_can_be_told_without_asking_whose() -> None:
     """The form of an issued one, known or not, and those that are declared."""
     keys = ApiKeys([entry("whatever they had before", "ci")])

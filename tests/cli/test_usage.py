@@ -15,6 +15,7 @@ from llmgw.cli.usage import app
 from llmgw.stores.drain import Drainer
 from llmgw.stores.journal import FileJournal
 from llmgw.stores.schema_version import create_schema
+from llmgw.stores.sink import open_sink
 from tests.contracts.records import Told, opened, settled, turns
 
 CONFIG = "version: 1\nproviders: {demo: {kind: echo}}\n"
@@ -105,6 +106,41 @@ async def test_a_span(config: Path, database: str, tmp_path: Path) -> None:
 
     assert rows(config, "report", "--since", "2026-09-21", "--until", "2026-09-22")[0]["requests"] == 2
     assert rows(config, "report", "--since", "2026-09-22T00:00:00Z") == []
+
+
+async def test_a_followed_tail_is_one_csv(
+    config: Path, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line of names, before the first record and after none, and each line in the pipe at once."""
+    first = await leave_journal(tmp_path, count=1)
+    await first.close()
+    assert len(rows(config, "tail")) == 1
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) > 2:
+            raise KeyboardInterrupt
+        sink = open_sink(database, durable=False)
+        sink.load([settled(100 + len(pauses))])
+        sink.close()
+
+    monkeypatch.setattr("llmgw.cli.usage.time.sleep", pause)
+
+    result = run(config, "tail", "--follow", "--format", "csv")
+
+    names, *lines = csv.reader(io.StringIO(result.stdout))
+    assert names == list(rows(config, "tail")[0])
+    assert [line[names.index("request_id")] for line in lines] == [
+        settled(number).request_id for number in (0, 101, 102)
+    ]
+
+
+async def test_tail_of_nothing_names_the_same_columns(config: Path, database: str, tmp_path: Path) -> None:
+    nothing = run(config, "tail", "--format", "csv").stdout
+    await (await leave_journal(tmp_path, count=1)).close()
+
+    assert run(config, "tail", "--format", "csv").stdout.startswith(nothing)
 
 
 async def test_tail(config: Path, database: str, tmp_path: Path) -> None:

@@ -35,6 +35,33 @@ def test_order_comments_and_defaults_are_no_difference() -> None:
     assert found(text) == {}
 
 
+def test_another_order_of_what_has_none_is_no_difference() -> None:
+    text = BASE.replace("  bolt: {}", "  bolt: {allow_models: [m, n], hosts: [a.test, b.test]}")
+    text += "limits: {per_user: [{requests: 5, window: 1m}, {requests: 9, window: 1h}]}\n"
+    text = text.replace("limits: {per_tenant: {requests: 100, window: 1m}}\n", "")
+    turned = text.replace("[m, n]", "[n, m]").replace("[a.test, b.test]", "[b.test, a.test]")
+    one, two = "{requests: 5, window: 1m}", "{requests: 9, window: 1h}"
+    turned = turned.replace(f"[{one}, {two}]", f"[{two}, {one}]")
+
+    assert between(text, turned) == {}
+
+
+def test_a_list_of_words_is_told_whole() -> None:
+    """What stays in it, in another place, has not changed."""
+    text = BASE.replace("  bolt: {}", "  bolt: {allow_models: [m, n]}")
+
+    (change,) = changes(shown(text), shown(text.replace("[m, n]", "[n, o]")))
+
+    assert (change.kind, change.path) == ("changed", "tenants.bolt.allow_models")
+    assert (change.before, change.after) == (["m", "n"], ["n", "o"])
+
+
+def test_a_route_of_one_tenant_concerns_those_whom_it_refuses() -> None:
+    more = ROUTES.replace("routes:\n", "routes:\n  - {name: zero, tenant: acme, model: m}\n")
+
+    assert between(ROUTES, more) == {"routes.zero": ("added", "route zero, every tenant")}
+
+
 def test_added_and_removed_things_are_told_whole() -> None:
     text = BASE.replace("  bolt: {}", "  core: {}").replace("models:\n", "models:\n  n: {targets: [a/y]}\n")
     text = text.replace("[a/y]", "[{provider: a, model: y}]")
@@ -104,6 +131,16 @@ def test_a_provider_concerns_those_who_come_to_it_by_a_model_or_a_route() -> Non
     assert between(alone, alone.replace("a: {kind: echo}", "a: {kind: echo, first_token: 5ms}")) == {
         "providers.a.first_token": ("changed", "model m, tenant acme")
     }
+
+
+def test_a_provider_concerns_nobody_who_has_one_of_that_name() -> None:
+    """Neither by a model nor by a route."""
+    text = BASE.replace("bolt: {}", "bolt: {providers: {a: {kind: echo}}}")
+    text += "routes: [{name: one, targets: [{provider: a, model: z}]}]\n"
+
+    changed = between(text, text.replace("  a: {kind: echo}\n", "  a: {kind: echo, first_token: 5ms}\n"))
+
+    assert changed == {"providers.a.first_token": ("changed", "model m, route one, tenant acme")}
 
 
 def test_a_shared_limit_leaves_those_alone_who_have_their_own() -> None:

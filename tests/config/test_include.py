@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from llmgw.config.include import shown
 from llmgw.config.load import load_document
 from llmgw.config.problems import ConfigError
 
@@ -73,6 +77,44 @@ def test_missing_include(tmp_path: Path) -> None:
         "llmgw.yaml:4 include[0]: none.yaml cannot be read: No such file or directory",
         f"llmgw.yaml:5 include[1]: {tmp_path} cannot be read: Is a directory",
     ]
+
+
+def test_l03_a_pipe_without_a_writer_keeps_nobody_waiting(tmp_path: Path) -> None:
+    main = write(tmp_path, {"llmgw.yaml": MAIN + "include: [pipe.yaml]\n"})
+    os.mkfifo(tmp_path / "pipe.yaml")
+
+    assert refused(main) == [
+        "llmgw.yaml:3 include[0]: pipe.yaml cannot be read: a pipe that nobody writes to",
+    ]
+
+
+def test_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:
+    """As in `llmgw config check -c <(make-config)`, where the writer may be late."""
+    reading, writing = os.pipe()
+
+    def make() -> None:
+        time.sleep(0.1)
+        with os.fdopen(writing, "wb") as file:
+            file.write(MAIN.encode())
+
+    writer = threading.Thread(target=make)
+    writer.start()
+
+    assert load_document(Path(f"/dev/fd/{reading}"), {})
+
+    writer.join()
+    os.close(reading)
+
+
+def test_files_are_shown_whole_where_the_working_directory_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+
+    assert shown(tmp_path / "llmgw.yaml") == str(tmp_path / "llmgw.yaml")
 
 
 def test_l02_defined_twice(tmp_path: Path) -> None:

@@ -297,6 +297,19 @@ def test_two_for_the_same_models(refusals: Refusals) -> None:
     assert "counts requests per user and day of gpt-*, as" in found
 
 
+def test_every_model_is_all_models(refusals: Refusals) -> None:
+    """`*` counts what no pattern counts, in the same balance."""
+    quotas = "[{per: tenant, requests: 9, window: day}, {per: tenant, requests: 5, window: day, model: '*'}]"
+    (found,) = refusals(f"{ECHO}quotas: {quotas}")
+    assert "counts requests per tenant and day, as" in found
+
+    everybody = "quotas: [{per: tenant, requests: 9, window: day}]\n"
+    (rule,) = load(everybody + acme("[{requests: 5, window: day, model: '*'}]")).quota_rules(
+        "acme", None, None
+    )
+    assert (rule.limit, rule.model) == (5, None)
+
+
 def test_every_problem_at_once(refusals: Refusals) -> None:
     """What is wrong with one quota hides no other."""
     good = "{per: user, requests: 1, window: day}"

@@ -191,3 +191,16 @@ def test_result_without_its_call() -> None:
 def test_image_of_the_assistant() -> None:
     with pytest.raises(UnsupportedOperation):
         render(assistant(Image("image/png", "iVBORw")))
+
+
+def test_calls_of_one_turn_with_the_same_id_have_each_its_result() -> None:
+    calls = assistant(ToolCall("i", "f", "{}"), ToolCall("i", "g", "{}"))
+    results = user(ToolResult("i", (Text("of f"),)), ToolResult("i", (Text("of g"),)))
+    messages, _ = render(user(Text("q")), calls, results, calls, results)
+
+    for said, answered in ((messages[1], messages[2]), (messages[3], messages[4])):
+        names = {block["id"]: block["name"] for block in said["content"]}  # type: ignore[attr-defined]
+        assert [(names[block["tool_use_id"]], block["content"]) for block in answered["content"]] == [  # type: ignore[attr-defined]
+            ("f", "of f"),
+            ("g", "of g"),
+        ]

@@ -162,3 +162,23 @@ def test_system_texts() -> None:
 def test_what_cannot_be_said(message: Message, error: type[GatewayError]) -> None:
     with pytest.raises(error):
         said(message)
+
+
+def test_a_mark_within_a_result_is_named() -> None:
+    called = assistant(ToolCall("c", "f", "{}"))
+    _, dropped = said(user(Text("x")), called, user(ToolResult("c", (Text("r", "1h"),))))
+
+    assert dropped == {"cache_control"}
+
+
+def test_calls_of_one_turn_with_the_same_id_have_each_its_result() -> None:
+    calls = assistant(ToolCall("i", "f", "{}"), ToolCall("i", "g", "{}"))
+    results = user(ToolResult("i", (Text("of f"),)), ToolResult("i", (Text("of g"),)))
+    messages, _ = said(user(Text("q")), calls, results)
+
+    names = {block["toolUse"]["toolUseId"]: block["toolUse"]["name"] for block in messages[1]["content"]}
+    answered = [block["toolResult"] for block in messages[2]["content"]]
+    assert [(names[result["toolUseId"]], result["content"]) for result in answered] == [
+        ("f", [{"text": "of f"}]),
+        ("g", [{"text": "of g"}]),
+    ]

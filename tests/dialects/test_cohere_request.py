@@ -134,3 +134,10 @@ def test_what_cannot_be_read_is_refused(
 def test_a_body_that_is_not_json() -> None:
     with pytest.raises(InvalidRequest, match="not valid JSON"):
         parse_request(b"{", "m")
+
+
+def test_members_deeper_down_that_nobody_reads_are_named() -> None:
+    document = {"type": "document", "document": {"id": "d1", "data": {"a": 1}}}
+    request = parsed(messages=[{"role": "user", "content": [document]}])
+
+    assert request.extra == {"messages[].content[].document.id": '"d1"'}

@@ -186,6 +186,7 @@ def test_i07_a_stream_that_ended_in_an_error(endpoint: Endpoint) -> None:
         ({"choices": [{"index": 0, "text": "x", "finish_reason": "content_filter"}]}, False),
         ({"choices": [{"index": 0, "text": "x", "finish_reason": None}]}, False),
         ({"choices": []}, False),
+        ({"choices": [{"index": 0, "text": "x", "finish_reason": "stop"}], "error": {"code": 1}}, False),
     ],
 )
 def test_completions(body: dict[str, object], kept: bool) -> None:
@@ -197,7 +198,25 @@ def test_completions(body: dict[str, object], kept: bool) -> None:
 
 
 def test_vectors_have_no_reason_to_end() -> None:
-    assert is_keepable(EMBEDDINGS, b'{"data":[]}', streamed=False)
+    assert is_keepable(EMBEDDINGS, b'{"data":[{"embedding":[0.5]}]}', streamed=False)
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/api/embed", "/v1/rerank"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}",
+        b"[]",
+        b"null",
+        b'{"error":{"message":"busy"}}',
+        b'{"data":[],"results":[]}',
+        b'{"embeddings":null}',
+        b'{"error":"busy","data":[{"embedding":[0.5]}],"results":[{"index":0}],"embeddings":[[0.5]]}',
+    ],
+)
+def test_i07_vectors_that_are_none(path: str, body: bytes) -> None:
+    """Some upstreams tell of an error with status 200."""
+    assert not is_keepable(ENDPOINTS[path], body, streamed=False)
 
 
 @pytest.mark.parametrize(
@@ -219,6 +238,11 @@ def test_other_operations_are_left_alone(path: str) -> None:
         (CHAT_COMPLETIONS, {"tools": [1]}, False),
         (CHAT_COMPLETIONS, {"tools": [{"type": ["function"]}]}, False),
         (CHAT_COMPLETIONS, {"web_search_options": {}}, False),
+        (CHAT_COMPLETIONS, {"data_sources": [{"type": "azure_search"}]}, False),
+        (CHAT_COMPLETIONS, {"search_parameters": {"mode": "auto"}}, False),
+        (CHAT_COMPLETIONS, {"plugins": [{"id": "web"}]}, False),
+        (RESPONSES, {"prompt": {"id": "pmpt_1"}}, False),
+        (COMPLETIONS, {"prompt": "x"}, True),
         (RESPONSES, {"tools": [{"type": "web_search"}]}, False),
         (RESPONSES, {"tools": [{"type": "mcp", "server_url": "x"}]}, False),
         (RESPONSES, {"previous_response_id": "resp_1"}, False),

@@ -130,7 +130,7 @@ def test_everything_that_can_be_said() -> None:
         },
         "stream": True,
     }
-    assert dropped == ()
+    assert dropped == ("filename",)
 
 
 def test_arguments_go_on_as_they_came() -> None:
@@ -229,3 +229,12 @@ def test_options_that_are_no_object_are_refused() -> None:
         rendered(extra={"options": "3"})
 
     assert caught.value.param == "options"
+
+
+def test_what_pictures_and_formats_say_besides_is_named() -> None:
+    _, dropped = rendered(
+        messages=(Message("user", (Image("image/png", "AAAA", detail="high"),)),),
+        format=Format("schema", "{}", "n", "of the answer"),
+    )
+
+    assert set(dropped) == {"detail", "response_format.description"}

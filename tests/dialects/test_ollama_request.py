@@ -228,3 +228,13 @@ def test_a_prompt_without_anything_is_refused() -> None:
 def test_what_is_not_a_request_is_a_client_error(body: bytes) -> None:
     with pytest.raises(ClientError):
         DIALECT.parse_request(body, "m", False)
+
+
+def test_members_deeper_down_that_nobody_reads_are_named() -> None:
+    call = {"id": "c", "function": {"index": 0, "name": "f", "arguments": {"a": {"b": 1}}, "of": 1}}
+    request = chat(
+        messages=[{"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [call]}],
+        tools=[{"type": "function", "function": {"name": "f", "parameters": {"a": 1}, "strict": True}}],
+    )
+
+    assert request.extra == {"messages[].tool_calls[].function.of": "1", "tools[].function.strict": "true"}

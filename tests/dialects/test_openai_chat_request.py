@@ -206,3 +206,37 @@ def test_bad_input_names_the_member(members: dict[str, Any], param: str) -> None
 def test_bodies_that_are_no_requests(body: bytes) -> None:
     with pytest.raises(InvalidRequest):
         parse_request(body, "", False)
+
+
+def test_members_deeper_down_that_nobody_reads_are_named() -> None:
+    mark = {"mode": "explicit"}
+    part = {"type": "text", "text": "x", "prompt_cache_breakpoint": mark}
+    image = {"type": "image_url", "image_url": {"url": "https://e.x/a.png", "fps": 2}}
+    call = {
+        "id": "c",
+        "type": "function",
+        "function": {"name": "f", "arguments": "{}", "of": 1},
+        "caller": {},
+    }
+    tool = {
+        "type": "function",
+        "defer_loading": True,
+        "function": {"name": "f", "cache_control": {"type": "e"}},
+    }
+    request = parsed(
+        messages=[
+            {"role": "user", "content": [part, image]},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+        ],
+        tools=[tool],
+        reasoning={"effort": "low", "depth": 3},
+    )
+
+    assert request.extra == {
+        "messages[].content[].prompt_cache_breakpoint": '{"mode": "explicit"}',
+        "messages[].content[].image_url.fps": "2",
+        "messages[].tool_calls[].function.of": "1",
+        "tools[].defer_loading": "true",
+        "tools[].function.cache_control": '{"type": "e"}',
+        "reasoning.depth": "3",
+    }

@@ -486,3 +486,43 @@ def test_whatever_the_chunks_say_the_events_are_in_order(chunks: list[dict[str, 
 def test_whatever_comes_it_is_a_chunk_or_a_value_error(documents: list[object]) -> None:
     with suppress(ValueError):
         decoded(*map(event, documents))
+
+
+@pytest.mark.parametrize("arguments", ['{"y":2}', " {}"])
+@pytest.mark.parametrize("name", ["f", "g"])
+def test_calls_without_ids_that_share_an_index_stay_apart(name: str, arguments: str) -> None:
+    """Gemini's compatible endpoint gives each parallel call whole, with index 0 and an empty id."""
+    events = decoded(chunk(call(0, '{"x":1}', "", "f")), chunk(call(0, arguments, "", name)), DONE)
+
+    begun = [event for event in events if isinstance(event, PartStarted)]
+    assert [event.name for event in begun] == ["f", name]
+    assert begun[0].call_id != begun[1].call_id
+    assert [(event.part, event.text) for event in events if isinstance(event, Delta)] == [
+        (0, '{"x":1}'),
+        (1, arguments),
+    ]
+
+
+def test_calls_without_ids_and_arguments_stay_apart_by_their_names() -> None:
+    events = decoded(chunk(call(0, "", "", "f")), chunk(call(0, "", "", "g")), DONE)
+
+    assert [event.name for event in events if isinstance(event, PartStarted)] == ["f", "g"]
+
+
+@pytest.mark.parametrize("call_id", [None, "", "call_a"])
+def test_a_name_said_with_each_piece_begins_no_other_call(call_id: str | None) -> None:
+    pieces = ["", '{"a":', '"{b"', "}", "", "\n"]
+    events = decoded(*(chunk(call(0, piece, call_id, "f")) for piece in pieces), DONE)
+
+    assert [event.name for event in events if isinstance(event, PartStarted)] == ["f"]
+    assert "".join(event.text for event in events if isinstance(event, Delta)) == "".join(pieces)
+
+
+def test_an_image_in_a_stream_ends_it_and_is_not_lost_unsaid() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    events = decoded(chunk({"content": "here", "images": [image]}), chunk({}, "stop"), DONE)
+
+    assert [event for event in events if isinstance(event, Failed)] == [
+        Failed(INVALID, "the model answers with media, which only a whole answer can hold")
+    ]
+    assert not any(isinstance(event, Finished) for event in events)

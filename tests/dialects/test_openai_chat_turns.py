@@ -264,3 +264,11 @@ def test_what_cannot_be_said_is_refused(message: Message, kind: type[ClientError
     with pytest.raises(kind) as caught:
         written(message)
     assert caught.value.param == param
+
+
+@pytest.mark.parametrize("vendor", [COMPATIBLE, VENDORS["mistral"], VENDORS["vllm"]])
+def test_a_refusal_is_text_for_services_that_know_no_refusals(vendor: Vendor) -> None:
+    ((message,), dropped) = assistant(Refusal("no"), vendor=vendor)
+
+    assert message == {"role": "assistant", "content": "no"}
+    assert dropped == set()

@@ -229,5 +229,16 @@ def test_text_between_results_stays_between_them() -> None:
     assert [item.get("output", item.get("content")) for item in items] == [
         "a",
         "one",
-        [{"type": "input_text", "text": "b"}],
+        [{"type": "input_text", "text": "n.txt\n\nb"}],
     ]
+
+
+def test_a_call_id_that_would_be_refused_has_a_shorter_one() -> None:
+    """OpenAI takes 64 characters; other providers' ids may be longer."""
+    known, given = "c" * 64, "c" * 65
+    (call, other), _ = rendered(ToolCall(known, "f", "{}"), ToolCall(given, "f", "{}"))
+    (result, another), _ = rendered(ToolResult(known, ()), ToolResult(given, ()), role="user")
+
+    assert call["call_id"] == result["call_id"] == known
+    assert other["call_id"] == another["call_id"] != known
+    assert len(other["call_id"]) <= 64

@@ -178,3 +178,28 @@ def test_state_is_kept_where_the_provider_is_the_same() -> None:
         "reasoning.context": '"all_turns"',
     }
     assert request.tools == (Tool("f"),)
+
+
+def test_members_of_items_and_tools_that_nobody_reads_are_named() -> None:
+    said = {"type": "output_text", "text": "x", "annotations": [], "logprobs": []}
+    call = {"type": "function_call", "id": "fc_1", "call_id": "c", "name": "f", "arguments": "{}"}
+    request = parsed(
+        input=[
+            {"role": "user", "content": "x"},
+            {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [said]}
+            | {"phase": "commentary"},
+            call | {"namespace": "crm", "caller": {"type": "direct"}, "status": "completed"},
+            {"type": "function_call_output", "call_id": "c", "output": "r", "status": None},
+        ],
+        tools=[{"type": "function", "name": "f", "parameters": {}, "defer_loading": True}],
+        text={"of_next_year": 1},
+        reasoning={"effort": "low", "depth": 3},
+    )
+
+    assert request.extra == {
+        "input[].phase": '"commentary"',
+        "input[].namespace": '"crm"',
+        "tools[].defer_loading": "true",
+        "text.of_next_year": "1",
+        "reasoning.depth": "3",
+    }

@@ -376,3 +376,21 @@ def test_bytes_that_cannot_be_are_an_error(body: bytes) -> None:
 def test_an_event_beyond_the_cap_is_an_error() -> None:
     with pytest.raises(ValueError, match="longer"):
         DIALECT.decoder().feed(b"data: " + b"x" * 2**20)
+
+
+def test_calls_that_only_the_end_tells_are_not_lost() -> None:
+    output = [message("hi"), call(1, "{}"), call(2, '{"a":1}')]
+    body = sse(created(), text(0, "hi"), completed(output=output))
+
+    events = decoded(DIALECT, body, [])
+    assert [event.text for event in events if isinstance(event, Delta)] == ["hi", "{}", '{"a":1}']
+    begun = [event.call_id for event in events if isinstance(event, PartStarted) and event.call_id]
+    assert begun == [call(1)["call_id"], call(2)["call_id"]]
+    assert ChoiceEnded(0, TOOL_CALLS) in events
+
+
+def test_calls_that_were_told_are_not_told_again_under_other_ids() -> None:
+    again = {**call(1, "{}"), "call_id": "another", "id": "fc_another"}
+    events = decoded(DIALECT, sse(created(), done(0, call(1, "{}")), completed(output=[again])), [])
+
+    assert len([event for event in events if isinstance(event, PartStarted)]) == 1

@@ -7,7 +7,19 @@ from typing import Any
 
 import pytest
 
-from llmgw.core.chat import Audio, ChatAnswer, ChatRequest, Choice, File, Image, Message, Text, Tool, ToolCall
+from llmgw.core.chat import (
+    Audio,
+    ChatAnswer,
+    ChatRequest,
+    Choice,
+    File,
+    Image,
+    Message,
+    Text,
+    Tool,
+    ToolCall,
+    ToolResult,
+)
 from llmgw.core.errors import InvalidRequest, UnsupportedOperation
 from llmgw.dialects import anthropic, cohere, ollama, openai_chat, openai_responses
 from llmgw.dialects.base import Dialect
@@ -137,3 +149,20 @@ def test_elsewhere_an_answer_does_not_lose_them_in_silence(
 ) -> None:
     with pytest.raises(UnsupportedOperation, match="images, files or sound"):
         answered(dialect, part)
+
+
+def test_web_search_is_switched_on_by_an_empty_object_and_refused() -> None:
+    for text in ("{}", '{"search_context_size":"low"}'):
+        with pytest.raises(UnsupportedOperation) as caught:
+            lost("web_search_options", text)
+        assert caught.value.param == "web_search_options"
+    assert lost("web_search_options", "null") == ()
+
+
+@pytest.mark.parametrize("dialect", [cohere.DIALECT, ollama.DIALECT, openai_responses.DIALECT])
+def test_marks_within_a_result_and_signatures_of_calls_are_named(dialect: Dialect) -> None:
+    call = Message("assistant", (ToolCall("c", "f", "{}", "QUJD"),))
+    result = Message("user", (ToolResult("c", (Text("r", "1h"),)),))
+    request = ChatRequest(model="m", messages=(Message("user", (Text("x"),)), call, result))
+
+    assert set(dialect.render_request(request).dropped) == {"cache_control", "signature"}

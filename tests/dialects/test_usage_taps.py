@@ -168,11 +168,49 @@ def test_an_event_over_the_cap_is_refused() -> None:
         (WireUsage(prompt_tokens=-5, completion_tokens=3), None),
         (WireUsage(prompt_tokens=5, completion_tokens=10**12), None),
         (WireUsage(prompt_tokens=3), Usage(3, 0)),
-        (WireUsage(input_tokens=3, output_tokens=True), Usage(3, 0)),
+        (WireUsage(input_tokens=3, output_tokens=True), None),
+        (WireUsage(prompt_tokens=3, completion_tokens="5"), None),
+        (WireUsage(prompt_tokens=3, completion_tokens=5.5), None),
+        (WireUsage(prompt_tokens=3.0, completion_tokens=5.0), Usage(3, 5)),
+        (WireUsage(prompt_tokens=3, completion_tokens=float("inf")), None),
+        (WireUsage(completion_tokens=5), None),
     ],
 )
 def test_g19_counts_that_cannot_be_tell_nothing(wire: WireUsage | None, expected: Usage | None) -> None:
     assert parse_usage(wire) == expected
+
+
+@pytest.mark.parametrize("usage", [{"prompt_tokens": 9}, {"prompt_tokens": 9, "completion_tokens": None}])
+def test_g05_an_answer_is_not_free_because_only_its_prompt_was_counted(usage: dict[str, object]) -> None:
+    body = json.dumps({"id": "x", "choices": [{"message": {"content": "hello"}}], "usage": usage}).encode()
+    assert BodyTap(body).usage is None
+    assert BodyTap(body.replace(b"hello", b"")).usage == Usage(9, 0)
+
+    tap = StreamTap(CHAT, True)
+    shown = tap.feed(
+        chunk("hello") + b"data: " + json.dumps({"choices": [], "usage": usage}).encode() + b"\n\n"
+    )
+    assert tap.usage is None
+    assert b"usage" not in shown
+
+
+@pytest.mark.parametrize("details", [[], "none", 3, False])
+def test_odd_details_cost_neither_the_answer_nor_its_counts(details: object) -> None:
+    """PHP writes an empty object as []."""
+    usage = {
+        "prompt_tokens": 9,
+        "completion_tokens": 2,
+        "prompt_tokens_details": details,
+        "completion_tokens_details": {"reasoning_tokens": 1},
+    }
+    tap = BodyTap(json.dumps({"id": "x", "choices": [], "usage": usage}).encode())
+    assert (tap.usage, tap.upstream_id) == (Usage(9, 2, reasoning_tokens=1), "x")
+
+    stream = StreamTap(CHAT, True)
+    event = {"choices": [{"delta": {"content": "hello"}}], "usage": usage}
+    stream.feed(b"data: " + json.dumps(event).encode() + b"\n\n")
+    assert stream.usage == Usage(9, 2, reasoning_tokens=1)
+    assert stream.delivered_text() == "hello"
 
 
 def test_body() -> None:
@@ -205,6 +243,14 @@ def test_j13_a_body_that_is_not_the_promised_json_is_refused(body: bytes) -> Non
         ),
         ({"prompt_tokens": 9, "completion_tokens": 1, "prompt_cache_hit_tokens": 4}, Usage(9, 1, 4)),
         ({"prompt_tokens": 9, "completion_tokens": 1, "cached_tokens": 4}, Usage(9, 1, 4)),
+        (
+            {"prompt_tokens": 9, "completion_tokens": 5, "reasoning_tokens": 4},
+            Usage(9, 5, reasoning_tokens=4),
+        ),
+        (
+            {"prompt_tokens": 9.0, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 4.0}},
+            Usage(9, 5, 4),
+        ),
         (
             {
                 "prompt_tokens": 9,

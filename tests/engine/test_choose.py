@@ -73,6 +73,13 @@ def test_the_least_busy_by_weight() -> None:
     assert first(found) == "p0"
 
 
+def test_the_least_busy_of_those_with_a_weight_and_zero_is_only_a_reserve() -> None:
+    found = plan("least_inflight", 0, 1)
+    found.lanes[1].health.in_flight = 7
+
+    assert first(found) == "p1"
+
+
 def test_the_quickest_first_and_now_and_then_another() -> None:
     found = plan("latency", 1, 1)
     found.lanes[0].health.measured(0.9, 100.0)

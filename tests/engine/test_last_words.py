@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from llmgw.engine.last_words import first_error, unclosed_event
+from llmgw.engine.last_words import first_error, is_unclosed_error, unclosed_event
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,20 @@ def test_what_says_what_went_wrong_is_told_as_it_is() -> None:
 )
 def test_the_error_that_a_stream_began_with(data: bytes, error: bytes) -> None:
     assert first_error(data) == error
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b'data: {"error": {"message": "no"}}', True),
+        (b'event: error\ndata: {"type": "error"}\n', True),
+        (b'data: {"error": {"mess', False),
+        (b'data: {"error": null}', False),
+        (b'data: {"choices": [{"delta": {"content": "an error"}}], "error": 1}', False),
+        (b'data: {"choices": []}', False),
+        (b'data: ["error"]', False),
+        (b"", False),
+    ],
+)
+def test_an_error_that_was_not_closed(data: bytes, expected: bool) -> None:
+    assert is_unclosed_error(data) is expected

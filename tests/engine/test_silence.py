@@ -35,6 +35,9 @@ class Loop:
         (b":\n: twice\n\n", True),
         (b": alive\n\ndata: {}\n\n", False),
         (b": alive\nevent: ping\n\n", False),
+        (b": ping\r\n\r\n", True),
+        (b": ping\r\r", True),
+        (b": ping\r\ndata: {}\r\n\r\n", False),
     ],
 )
 def test_what_is_only_comments(data: bytes, expected: bool) -> None:

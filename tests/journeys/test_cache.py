@@ -351,15 +351,17 @@ async def test_a_reload_keeps_what_it_does_not_concern() -> None:
 
 
 async def test_embeddings_are_given_again() -> None:
-    vectors = {"object": "list", "data": [], "model": "x", "usage": {"prompt_tokens": 3, "total_tokens": 3}}
+    data = [{"object": "embedding", "index": 0, "embedding": [0.5, 0.25]}]
+    vectors = {"object": "list", "data": data, "model": "x", "usage": {"prompt_tokens": 3, "total_tokens": 3}}
     async with ScriptedUpstream() as upstream, RunningGateway(upstream, extra=EXACT) as gateway:
+        upstream.script(json_reply({"error": {"message": "busy"}}))
         upstream.script(json_reply(vectors))
         body = {"model": "gpt-4o", "input": "x"}
 
-        answers = [await gateway.ask(body, path="/v1/embeddings") for _ in range(2)]
+        answers = [await gateway.ask(body, path="/v1/embeddings") for _ in range(3)]
 
-        assert [words(answer) for answer in answers] == ["miss", "hit"]
-        assert answers[1].json == vectors
+        assert [words(answer) for answer in answers] == ["miss", "miss", "hit"]
+        assert answers[2].json == vectors
 
 
 async def test_a_body_in_another_dialect_is_kept_as_its_client_reads_it() -> None:

@@ -102,3 +102,12 @@ async def test_facts_are_listed_where_a_dialect_has_room(gateway: RunningGateway
     assert "inputTokenLimit" not in models["echo"]
     assert shown.json["capabilities"] == ["completion", "thinking"]
     assert shown.json["model_info"]["llmgw.context_length"] == 8000
+
+
+async def test_geminis_list_takes_the_key_of_the_query(gateway: RunningGateway) -> None:
+    listed = await gateway.ask(path="/v1beta/models?key=sk-test", method="GET", key=None)
+    refused = await gateway.ask(path="/v1beta/models?key=sk-nobody", method="GET", key=None)
+
+    assert listed.status == 200
+    assert "plain" in {model["displayName"] for model in listed.json["models"]}
+    assert refused.status == 401

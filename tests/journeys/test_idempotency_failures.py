@@ -55,6 +55,27 @@ async def test_h09_failures_of_the_provider_are_not_kept(upstream: ScriptedUpstr
         assert len(await gateway.settled(2)) == 2
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"message": "Billing hard limit has been reached", "code": "billing_hard_limit_reached"},
+        {"message": "Incorrect API key provided", "code": "invalid_api_key"},
+    ],
+)
+async def test_h09_a_400_about_the_account_is_not_kept(
+    upstream: ScriptedUpstream, error: dict[str, str]
+) -> None:
+    """Some say so with the status of a bad request; the next call may find the bill paid."""
+    upstream.script(json_reply({"error": {"type": "invalid_request_error", **error}}, 400))
+    async with RunningGateway(upstream) as gateway:
+        first = await gateway.ask(chat(), headers=keyed())
+        second = await gateway.ask(chat(), headers=keyed())
+
+        assert first.status == 400
+        assert REPLAYED not in second.headers
+        assert second.body != first.body
+
+
 async def test_h09_a_stream_that_was_cut_is_not_kept(upstream: ScriptedUpstream) -> None:
     """Both calls are billed for what they delivered."""
     upstream.script(sse_head(), event(piece("Hel")), cut())

@@ -14,7 +14,7 @@ import pytest
 from tests.fakes.gateway import RunningGateway
 from tests.fakes.keyed import DONE, REPLAYED, STREAM, Events, keyed, piece, whole
 from tests.fakes.raw_client import chat
-from tests.fakes.upstream import ScriptedUpstream, event, json_reply, raw, sse_head
+from tests.fakes.upstream import ScriptedUpstream, event, hang, json_reply, raw, sse_head
 
 
 @pytest.fixture
@@ -204,4 +204,17 @@ async def test_h15_the_model_was_removed_meanwhile(upstream: ScriptedUpstream, l
             assert (second.status, second.body) == (200, first.body)
             assert second.headers[REPLAYED] == "true"
             assert {answer.headers["x-llmgw-code"] for answer in new} == {"model_not_found"}
+        assert len(upstream.requests) == 1
+
+
+async def test_a_duplicate_waits_no_longer_than_its_deadline(upstream: ScriptedUpstream) -> None:
+    """Nor is the provider asked for it once the deadline has passed."""
+    upstream.script(*STREAM[:2], hang())
+    async with RunningGateway(upstream, extra="idempotency: {wait: 60s}\n") as gateway:
+        first = await gateway.open(chat(stream=True), headers=keyed())
+        await first.read_head()
+
+        second = await gateway.ask(chat(stream=True), headers=keyed(**{"x-llmgw-timeout": "0.2s"}))
+
+        assert (second.status, second.headers["x-llmgw-code"]) == (409, "idempotency_key_in_use")
         assert len(upstream.requests) == 1

@@ -110,3 +110,29 @@ async def test_responses_without_their_opening(gateway: RunningGateway, upstream
 
     assert answer.output_text == "Hello"
     assert answer.model == "openai"
+
+
+async def test_parallel_calls_without_ids_under_one_index_reach_anthropics_sdk(
+    claude: anthropic.AsyncAnthropic, upstream: ScriptedUpstream
+) -> None:
+    """As Gemini's compatible endpoint has sent them."""
+
+    def piece(delta: object, finish: str | None = None) -> Step:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish}
+        return event({"id": "c1", "object": "chat.completion.chunk", "model": "m", "choices": [choice]})
+
+    def call(name: str, arguments: str) -> dict[str, object]:
+        function = {"name": name, "arguments": arguments}
+        return {"tool_calls": [{"index": 0, "id": "", "type": "function", "function": function}]}
+
+    pieces = (call("a", '{"x":1}'), call("b", '{"y":2}'))
+    upstream.script(sse_head(), *map(piece, pieces), piece({}, "tool_calls"), event("[DONE]"), end())
+    async with claude.messages.stream(
+        model="openai", max_tokens=9, messages=[{"role": "user", "content": "hi"}]
+    ) as stream:
+        message = await stream.get_final_message()
+
+    calls = [block for block in message.content if block.type == "tool_use"]
+    assert [(block.name, block.input) for block in calls] == [("a", {"x": 1}), ("b", {"y": 2})]
+    assert len({block.id for block in calls}) == 2
+    assert message.stop_reason == "tool_use"

@@ -223,6 +223,25 @@ def test_n01_n02_secrets_are_in_no_sink(gateway: GatewayProcess, key: str) -> No
     assert [(line["status"], line["outcome"]) for line in lines] == [(200, "ok"), (401, "refused")]
 
 
+def test_l17_what_fails_late_in_the_start_leaves_nothing_half_started(place: Path) -> None:
+    """`llmgw` times out where a thread that was left over keeps the process."""
+    (place / ".llmgw" / "control.sock").mkdir(parents=True)
+
+    done = llmgw("serve", cwd=place)
+
+    assert done.returncode == 1
+    assert "control.sock: Is a directory" in done.stderr
+
+
+def test_l17_two_gateways_do_not_share_a_data_directory(gateway: GatewayProcess) -> None:
+    """The second is refused, and the first is still found by commands."""
+    done = llmgw("serve", cwd=gateway.directory)
+
+    assert done.returncode == 1
+    assert "another gateway runs on storage.data_dir" in done.stderr
+    assert llmgw("reload", cwd=gateway.directory).returncode == 0
+
+
 def test_admin_listener(gateway: GatewayProcess, key: str) -> None:
     assert ask(gateway, key) == 200
 

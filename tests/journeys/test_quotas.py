@@ -429,6 +429,23 @@ async def test_images_are_held_by_what_they_cost_not_by_their_length(upstream: S
         assert (await gateway.ask(json.dumps(body).encode())).status == 200
 
 
+async def test_a_price_by_the_request_is_spent_without_any_usage(upstream: ScriptedUpstream) -> None:
+    """Pictures are billed by the piece: their answer may say nothing of tokens, and costs all the same."""
+    upstream.default(json_reply({"created": 1, "data": [{"url": "x"}]}))
+    upstream.script(json_reply({"error": {"message": "no"}}, 400))
+    body = {"model": "gpt-4o", "prompt": "a dot"}
+    prices = "{up/gpt-4o: {input: 0 USD/M, output: 0 USD/M, request: 0.04 USD}}"
+    extra = quotas("per: tenant, cost: 0.10 USD, window: month")
+    async with RunningGateway(upstream, extra=extra) as gateway:
+        gateway.reload(extra, prices=prices)
+        statuses = [(await gateway.ask(body, path="/v1/images/generations")).status for _ in range(5)]
+        costs = [one.cost_nano_usd for one in gateway.records]
+
+        assert statuses == [400, 200, 200, 429, 429]
+        assert costs == [0, 40_000_000, 40_000_000]
+        assert gateway.spent("cost") == 80_000_000
+
+
 async def test_g14_a_client_may_leave_at_any_moment(upstream: ScriptedUpstream) -> None:
     """At whatever wait a request is interrupted, in line for a place too, nothing stays held."""
     seed = random.randrange(2**32)

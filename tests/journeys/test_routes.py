@@ -111,6 +111,14 @@ async def test_a_route_says_which_model_answers(upstream: ScriptedUpstream) -> N
         assert (record.route, record.model, record.upstream_model) == ("r", "b", "b")
 
 
+async def test_a_name_that_only_a_route_knows_is_shown_to_ollamas_clients(upstream: ScriptedUpstream) -> None:
+    """They look at a model before they ask it."""
+    async with running(upstream, "{name: r, model: b, match: {model: auto}}") as gateway:
+        shown = await gateway.ask({"model": "auto"}, path="/api/show")
+
+        assert (shown.status, shown.json["capabilities"]) == (200, ["completion", "tools"])
+
+
 async def test_targets_of_its_own_answer_under_the_name_that_was_asked_for(
     upstream: ScriptedUpstream,
 ) -> None:

@@ -331,3 +331,27 @@ async def test_a_large_request_is_translated_beside_the_others(
 
     assert answer.status == 200
     assert upstream.requests[0].json["contents"] == [{"role": "user", "parts": [{"text": text}]}]
+
+
+async def test_members_that_stand_deep_are_named_when_they_are_lost(
+    gateway: RunningGateway, upstream: ScriptedUpstream
+) -> None:
+    upstream.default(json_reply(GEMINI))
+    part = {"type": "text", "text": "hi", "prompt_cache_breakpoint": {"mode": "explicit"}}
+    tool = {**TOOLS[0], "defer_loading": True}
+    body = chat("hi", model="gemini", messages=[{"role": "user", "content": [part]}], tools=[tool])
+    answer = await gateway.ask(body)
+
+    lost = "messages[].content[].prompt_cache_breakpoint, tools[].defer_loading"
+    assert answer.headers["x-llmgw-dropped"] == lost
+    item = {"role": "assistant", "content": "a", "phase": "commentary"}
+    answer = await gateway.ask({"model": "gemini", "input": [item]}, path="/v1/responses")
+    assert answer.headers["x-llmgw-dropped"] == "input[].phase"
+    assert (await gateway.ask({**body, "model": "picky"})).status == 400
+
+
+async def test_a_web_search_that_an_empty_object_asks_for_is_refused(gateway: RunningGateway) -> None:
+    answer = await gateway.ask(chat("hi", model="gemini", web_search_options={}))
+
+    assert answer.status == 400
+    assert answer.json["error"]["param"] == "web_search_options"

@@ -52,6 +52,16 @@ def test_the_hour_that_is_read_twice_is_two_hours() -> None:
     assert first[1] == second[0]
 
 
+@pytest.mark.parametrize("at", ["2026-04-04T15:00", "2026-10-03T15:30"])
+def test_an_hour_ends_where_clocks_change_by_half_of_one(at: str) -> None:
+    """On Lord Howe Island; else the hours before and after would have half an hour in common."""
+    zone, change = ZoneInfo("Australia/Lord_Howe"), _s(f"{at}+00:00")
+
+    assert period("hour", zone, change - 1)[1] == change
+    assert period("hour", zone, change) == (change, change + 1800)
+    assert period("hour", zone, change + 1800) == (change + 1800, change + 5400)
+
+
 @given(
     st.sampled_from(["minute", "hour", "day", "week", "month"]),
     st.sampled_from(ZONES),

@@ -3,6 +3,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -112,6 +113,19 @@ def test_a_changed_limit_goes_on_with_what_was_used(limit: int, used: int) -> No
 
     assert (after is not None) == (used <= limit)
     assert remaining == max(0, limit - used)
+
+
+@given(st.integers(1, 60), st.integers(1, 10_000))
+def test_f14_a_lowered_limit_locks_nobody_out(limit: int, beyond: int) -> None:
+    """What a larger bucket gave away leaves a smaller one empty, not in debt for windows to come."""
+    of = msgspec.structs.replace(rule(TOKEN_BUCKET, limit), unit="requests")
+    state = (START, (limit + beyond) * PARTS)
+
+    after, remaining, at = step(state, claim(of), START)
+
+    assert (after, remaining, at) == (None, 0, START - (-WINDOW // limit))
+    assert step(state, claim(of), at - 1)[0] is None
+    assert step(state, claim(of), at)[0] is not None
 
 
 @given(st.integers(1, WINDOW - 1))

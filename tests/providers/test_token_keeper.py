@@ -222,3 +222,32 @@ async def test_a_failed_renewal_is_logged(service: Service, caplog: pytest.LogCa
             await asyncio.sleep(0.001)
 
     assert caplog.messages == ["no new credential for provider azure-eu: status 503"]
+
+
+async def test_a_service_that_fails_all_night_is_still_asked_every_half_minute(
+    keeper: TokenKeeper, service: Service
+) -> None:
+    service.answers = [TokenUnreachable("down")] * 1100
+    for _ in range(1100):
+        async with asyncio.timeout(5):
+            with pytest.raises(NoCredential):
+                await signed(keeper)
+        service.now += 30.0
+
+    assert service.asked == 1100
+    assert await signed(keeper) == "authorization: Bearer t1101\r\n"
+
+
+@pytest.mark.parametrize("lifetime_s", [0.0, -3600.0, float("nan")])
+async def test_a_token_that_had_ended_when_it_came_is_not_asked_for_by_each_request(
+    keeper: TokenKeeper, service: Service, lifetime_s: float
+) -> None:
+    service.answers = [Token("late", lifetime_s)]
+    for _ in range(5):
+        with pytest.raises(NoCredential) as told:
+            await signed(keeper)
+        assert told.value.detail == "the token had ended when it came"
+    assert service.asked == 1
+    service.now += 1.1
+
+    assert await signed(keeper) == "authorization: Bearer t2\r\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re._parser as sre  # type: ignore[import-untyped]
 import time
 from collections import Counter
@@ -213,6 +214,11 @@ HOSTILE = [
     "415-",
     "hello world ",
     "\\",
+    "\\n",
+    "\\n1",
+    "\\u00e9",
+    "\\u00e9@",
+    "a\\n@",
 ]
 
 
@@ -237,6 +243,31 @@ def test_found(kind: str, text: str) -> None:
             assert text not in got  # all of these letters may be the address
             continue
         assert got == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [(kind, text) for kind, texts in FOUND.items() for text in texts if text.isascii() and "\t" not in text],
+)
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_found_in_a_text_that_is_json(kind: str, text: str, ascii_only: bool) -> None:
+    """What begins a line, a cell or a tag there stands behind an escape. It stays JSON."""
+    for before in ("is:\n", "\t", "\r\n", "a\f", "<", "\u0080"):
+        document = json.dumps({"v": f"{before}{text}\nand"}, ensure_ascii=ascii_only)
+        document = document.replace("<", "\\u003c")
+        got = json.loads(redacted(document, rules_of((kind,)), Counter()))["v"]
+        assert got.endswith(f"{PLACEHOLDERS[kind]}\nand")
+        assert got.startswith(before.rstrip("\u0080"))
+        assert text not in got
+
+
+@pytest.mark.parametrize(
+    "name", ["jos\\u00e9", "m\\u00fcller", "\\u7528\\u6237", "\\u0438\\u0432\\u0430\\u043d.p"]
+)
+def test_an_address_whose_letters_are_escaped(name: str) -> None:
+    text = redacted(f'{{"v": "for {name}@example.com, now"}}', rules_of(("email",)), Counter())
+
+    assert text == '{"v": "for [EMAIL], now"}'
 
 
 def test_keys_as_they_are_issued_are_found() -> None:

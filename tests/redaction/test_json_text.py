@@ -43,6 +43,24 @@ def test_escapes_hide_nothing(escaped: str) -> None:
     assert json.loads(of(f'{{"a": "{escaped}"}}'))["a"].endswith("[EMAIL]")
 
 
+@pytest.mark.parametrize(
+    "value", ["bob\\u0040example.com", "4111\\u00a01111\\u00a01111\\u00a01111", "a\\nsk-%s" % ("a1" * 12)]
+)
+def test_escapes_of_a_text_that_is_json_hide_nothing(value: str) -> None:
+    """As what a tool gave back often is."""
+    document = json.dumps({"role": "tool", "content": f' {{"a": ["{value}", 1.50, "\\/"]}}'})
+
+    got = json.loads(json.loads(of(document))["content"])["a"]
+
+    assert got[0].endswith("]")
+    assert got[1:] == [1.5, "/"]
+
+
+def test_a_text_that_only_begins_like_json() -> None:
+    assert of(json.dumps({"content": f"[1] ask {MAIL}"})) == '{"content": "[1] ask [EMAIL]"}'
+    assert of(json.dumps({"content": "[" * 5000 + MAIL})) == '{"content": "%s[EMAIL]"}' % ("[" * 5000)
+
+
 def test_names_and_identifiers_are_no_texts() -> None:
     """Anything that a value is found by again must come back as it was."""
     text = json.dumps({"id": MAIL, "model": MAIL, "x": {"call_id": MAIL, "signature": MAIL, "type": MAIL}})

@@ -6,6 +6,7 @@ import pytest
 
 from llmgw.config.load import document_from_text
 from llmgw.core.errors import ModelNotFound, PermissionDenied
+from llmgw.core.facts import UNKNOWN
 from llmgw.core.principal import Principal
 from llmgw.engine.health import Healths
 from llmgw.engine.plan import Plan
@@ -135,6 +136,27 @@ def test_without_models_every_name_goes_to_the_only_provider() -> None:
     assert found.models(Principal("default")) == []
 
 
+def test_another_spelling_of_a_denied_name_is_denied() -> None:
+    """Gemini's API has its models below `models/`, and takes their names with that and without."""
+    denied = "tenants: {acme: {deny_models: ['*-pro', x]}}"
+    found = plans(f"version: 1\nproviders: {{only: {{kind: gemini, api_key: k}}}}\n{denied}")
+
+    for model in ("gemini-pro", "models/gemini-pro", "x", "models/x"):
+        with pytest.raises(PermissionDenied):
+            match(found, "acme", model)
+    assert match(found, "acme", "models/gemini-flash").lanes
+
+
+@pytest.mark.parametrize("model", ["a b", " a", "a\n", "a\x00", "\u2028", "\x85", "a" * 257])
+@pytest.mark.parametrize("routes", ["", "routes: [{name: r, targets: [{provider: only, model: x}]}]"])
+def test_what_could_not_be_configured_is_no_models_name(model: str, routes: str) -> None:
+    """Whoever is asked for whatever is written, by the only provider or by a route's targets."""
+    found = plans(f"version: 1\nproviders: {{only: {{kind: echo}}}}\n{routes}")
+
+    with pytest.raises(ModelNotFound):
+        match(found, "default", model)
+
+
 def test_names_that_callers_make_up_do_not_fill_the_memory() -> None:
     found = plans("version: 1\nproviders: {only: {kind: echo}}")
 
@@ -142,3 +164,32 @@ def test_names_that_callers_make_up_do_not_fill_the_memory() -> None:
         match(found, "default", f"model-{number}")
 
     assert len(found._plans) <= 8192
+
+
+@pytest.mark.parametrize("model", ["auto", "gpt-preview", "beta-preview"])
+def test_nothing_is_known_of_a_name_that_only_a_route_lets_through(model: str) -> None:
+    """Clients may ask for what they are told of it, wherever the route then leads."""
+    routes = "routes: [{name: r, match: {tenant: acme}, model: gpt-4o}]\n"
+
+    assert plans(CONFIG + routes).facts(Principal("acme"), model) == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("tenant", "model", "refused"), [("rival", "g", True), ("acme", "g", False), ("rival", "gpt-4o", False)]
+)
+def test_links_to_geminis_files_are_looked_at_where_gemini_is_shared(
+    tenant: str, model: str, refused: bool
+) -> None:
+    text = CONFIG.replace("  demo: {kind", "  gem: {kind: gemini, api_key: k}\n  demo: {kind")
+    text = text.replace("models:\n", "models:\n  g: {targets: [{provider: gem, model: x}]}\n", 1)
+    text = text.replace('allow_models: ["gpt-*"', 'allow_models: ["g*"').replace(
+        "providers: {openai: {kind: openai, api_key: sk-acme}",
+        "providers: {gem: {kind: gemini, api_key: k}, openai: {kind: openai, api_key: k}",
+    )
+    link = "https://generativelanguage.googleapis.com/v1beta/files/abc"
+    content = [{"type": "image_url", "image_url": {"url": link}}]
+    ex = exchange({"messages": [{"role": "user", "content": content}]}, principal=Principal(tenant))
+    ex.model = model
+    states = [one for one in plans(text).match(ex).policies if isinstance(one, UpstreamState)]
+
+    assert [one.lets(ex) for one in states] == ([not refused] if tenant == "rival" else [])

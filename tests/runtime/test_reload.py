@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from llmgw.config.document import Document
+from llmgw.config.problems import ConfigError, Problem
 from llmgw.runtime import reload as module
 from llmgw.runtime.reload import Reloader, read_document
 
@@ -204,6 +205,48 @@ async def test_a_deleted_file_is_survived_and_told(place: Place) -> None:
     assert "cannot be read: No such file" in problem.reason
 
 
+async def test_l03_a_pipe_in_place_of_the_file_is_refused_and_the_file_found_again(place: Place) -> None:
+    """Opening it would wait for a writer for ever, and with it every later reload and the end."""
+    reloader = place.reloader()
+    place.file.unlink()
+    os.mkfifo(place.file)
+
+    async with asyncio.timeout(5):
+        (problem,) = (await reloader.reload()).problems
+
+    assert problem.reason == "cannot be read: a pipe that nobody writes to"
+    place.file.unlink()
+    place.file.write_text(GOOD + "tenants: {acme: {}}\n")
+    assert (await reloader.reload()).changed
+
+
+async def test_a_file_is_followed_after_the_working_directory_is_gone(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the release that the gateway was started from is removed."""
+    gone = tmp_path / "release-1"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    reloader = place.reloader()
+    gone.rmdir()
+
+    place.file.write_text("version: [broken")
+    assert (await reloader.reload()).problems
+    place.file.write_text(GOOD + "tenants: {acme: {}}\n")
+    assert (await reloader.reload()).changed
+
+
+async def test_what_is_refused_with_its_place_is_told_so(place: Place) -> None:
+    """A file of a CA, for one, is only read when the document is compiled."""
+    reloader = place.reloader()
+    place.trouble = ConfigError([Problem("llmgw.yaml", 7, "providers.e.ca", "is no certificate")])
+    place.file.write_text(GOOD + "tenants: {acme: {}}\n")
+
+    (problem,) = (await reloader.reload()).problems
+
+    assert str(problem) == "llmgw.yaml:7 providers.e.ca: is no certificate"
+
+
 async def test_what_cannot_be_compiled_is_refused(place: Place) -> None:
     reloader = place.reloader()
     place.trouble = ValueError("no such region")
@@ -347,6 +390,29 @@ async def test_l03_two_versions_are_never_mixed(place: Place, monkeypatch: pytes
 
     assert [list(document.tenants) for document in reads] == [["one"], ["two"]]
     assert [list(document.tenants) for document in place.adopted] == [["two"]]
+
+
+async def test_l03_files_that_are_named_while_they_are_looked_for_are_followed(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The directory is swapped after it was asked what is included, and before it is read."""
+    reloader = place.reloader()
+    find = module.Sources.find
+    finds: list[module.Sources] = []
+
+    def too_early(sources: module.Sources) -> None:
+        finds.append(sources)
+        if len(finds) > 1:
+            find(sources)
+
+    monkeypatch.setattr(module.Sources, "find", too_early)
+    place.file.write_text(GOOD + "include: [more.yaml]\n")
+    (place.directory / "more.yaml").write_text("tenants: {acme: {}}\n")
+    assert (await reloader.reload()).changed
+
+    (place.directory / "more.yaml").write_text("tenants: {other: {}}\n")
+
+    assert (await reloader.reload()).changed
 
 
 async def test_l06_a_storm_of_edits_is_taken_together(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -212,6 +212,38 @@ async def test_b03_by_the_app(upstream: ScriptedUpstream) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", OTHER_PATH])
+@pytest.mark.parametrize(
+    ("line", "more"),
+    [
+        (b"0\r\n", b"a:\r\n" * 16_384),
+        (b"0\r\na: ", b"x" * 65_536),
+        (b"1;", b"x" * 65_536),
+    ],
+    ids=["fields behind the body", "one field behind the body", "a chunk's extension"],
+)
+async def test_a05_what_comes_without_any_more_body_is_not_kept(
+    gateway: RunningGateway, path: str, line: bytes, more: bytes
+) -> None:
+    """However large the body was before."""
+    body = b"x" * (2 * 1024 * 1024)
+    client = await gateway.connect()
+    await client.send(
+        f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sk-test\r\n".encode()
+        + b"Transfer-Encoding: chunked\r\n\r\n"
+        + b"%x\r\n%b\r\n" % (len(body), body)
+        + line
+    )
+
+    for _ in range(16):
+        client.writer.write(more)
+        await asyncio.sleep(0.01)
+
+    answer = await client.read_answer()
+    assert answer.status in (400, 431)
+    assert await client.at_end()
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", OTHER_PATH])
 async def test_b08_who_stops_reading_is_cut(
     gateway: RunningGateway, upstream: ScriptedUpstream, path: str
 ) -> None:

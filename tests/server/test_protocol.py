@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from ipaddress import ip_network
+from sys import getsizeof
 
 import pytest
 
@@ -83,6 +84,32 @@ async def test_b06_nothing_of_a_large_body_stays_on_an_idle_connection(gateway: 
 
     (connection,) = gateway.listener.state.connections
     assert connection.cycle.body == b""
+
+
+async def test_b06_a_body_of_tiny_chunks_takes_no_more_than_it_holds(
+    gateway: RunningGateway, upstream: ScriptedUpstream
+) -> None:
+    whole = json.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": "hi" * 50_000}]}).encode()
+    chunks = b"".join(b"2\r\n%b\r\n" % whole[at : at + 2] for at in range(0, len(whole) - 1, 2))
+    last = whole[len(whole) // 2 * 2 :]
+    client = await gateway.connect()
+    await client.send(
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sk-test\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n" + chunks
+    )
+    async with asyncio.timeout(20):
+        while not (found := [each.cycle for each in gateway.listener.state.connections if each.cycle]):
+            await asyncio.sleep(0.01)
+        (cycle,) = found
+        while cycle.size < len(whole) - 1:
+            await asyncio.sleep(0.01)
+
+    pieces = cycle.pieces
+    assert sum(map(getsizeof, pieces), getsizeof(pieces)) < 2 * len(whole)
+
+    await client.send((b"%x\r\n%b\r\n" % (len(last), last) if last else b"") + b"0\r\n\r\n")
+    assert (await client.read_answer()).status == 200
+    assert json.loads(upstream.requests[-1].body)["messages"][0]["content"] == "hi" * 50_000
 
 
 SPOOFED = {
@@ -190,9 +217,44 @@ async def test_a15_who_is_let_in_is_asked_for_the_body(gateway: RunningGateway, 
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", OTHER_PATH])
+async def test_a15_a_client_of_http_1_0_is_not_asked(gateway: RunningGateway, path: str) -> None:
+    """It knows of no interim answers. (RFC 9110, 10.1.1)"""
+    body = json.dumps(chat()).encode()
+    client = await gateway.connect()
+    await client.send(expecting(path, "sk-test", body).replace(b"HTTP/1.1", b"HTTP/1.0") + body)
+
+    assert (await client.reader.read()).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", OTHER_PATH])
 async def test_a15_a_client_that_leaves_when_it_is_asked(gateway: RunningGateway, path: str) -> None:
     client = await RawClient.connect(gateway.port)
     await client.send(expecting(path, "sk-test", b"{}"))
     await client.reader.readuntil(b"\r\n\r\n")
     await client.vanish()
     await gateway.quiet()
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", OTHER_PATH])
+@pytest.mark.parametrize("behind", ["/v1/chat/completions", OTHER_PATH])
+async def test_a10_a_connection_that_is_cut_ends_the_request_under_way(
+    gateway: RunningGateway,
+    upstream: ScriptedUpstream,
+    caplog: pytest.LogCaptureFixture,
+    path: str,
+    behind: str,
+) -> None:
+    """Though others wait behind it."""
+    upstream.default(delay(2), REPLY)
+    client = await gateway.connect()
+    await client.send(request(chat(), path=path))
+    async with asyncio.timeout(5):
+        while not upstream.requests:
+            await asyncio.sleep(0.01)
+
+    await client.send(request(chat(), path=behind) + b"and no request\r\n\r\n")
+
+    assert await upstream.closed(within_s=1.5)
+    await gateway.quiet()
+    assert [report.outcome for report in gateway.heard.reports] == ["client_gone"]
+    assert caplog.records == []

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from llmgw.config.load import document_from_text
+from llmgw.config.problems import ConfigError
 from llmgw.server import supervise, worker_process
 from llmgw.server.channel import Ask, Channel, Order
 from llmgw.server.drain import Departure
@@ -71,6 +72,7 @@ SERVE = """
             break
 """
 REFUSE = SERVE.replace("REFUSAL", "'no such region' if index else None")
+PLACED = SERVE.replace("REFUSAL", "'?', (Problem('llmgw.yaml', 7, 'providers.e.ca', 'is no certificate'),)")
 SERVE = SERVE.replace("REFUSAL", "None")
 DEAF = """
     over.send(Ready())
@@ -334,6 +336,33 @@ async def test_a_document_that_one_cannot_serve_is_served_by_none(
         assert running._serving.generation not in document.generation
 
 
+async def test_what_is_wrong_in_the_file_is_told_with_its_place_and_once(
+    heard: Heard, behave: Callable[[str], None]
+) -> None:
+    behave(PLACED)
+    changed = document_from_text("version: 1\nproviders: {other: {kind: echo}}\n")
+
+    async with supervisor(heard) as team:
+        await until(lambda: team.ready == 2)
+        with pytest.raises(ConfigError) as refused:
+            await team.adopt(changed)
+
+    assert str(refused.value) == "llmgw.yaml:7 providers.e.ca: is no certificate"
+
+
+async def test_nothing_is_borrowed_of_one_that_has_ended(heard: Heard, behave: Callable[[str], None]) -> None:
+    """Its end may come between the wish to replace it and the asking for its socket."""
+    behave(SERVE)
+
+    async with supervisor(heard) as team:
+        await until(lambda: team.ready == 2)
+        worker = team.workers[0]
+        worker.kill()
+        await until(lambda: not worker.ready)
+        with pytest.raises(ConnectionError):
+            await worker.borrow()
+
+
 async def test_one_that_is_stuck_is_replaced(
     heard: Heard, behave: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -348,6 +377,22 @@ async def test_one_that_is_stuck_is_replaced(
 
     assert stuck == {0, 1} == {fields["index"] for fields in heard.named("worker_silent")}
     assert {fields.get("signal") for fields in heard.named("worker_ended")} >= {9}
+
+
+async def test_one_that_is_stuck_before_it_accepts_is_replaced(
+    heard: Heard, behave: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervise, "_LOOK_S", 0.2)
+    monkeypatch.setattr(supervise, "_STARTING_LOOKS", 20)
+    monkeypatch.setattr(supervise, "_FIRST_PAUSE_S", 0.05)
+    lively = "\n    telling = asyncio.ensure_future(tell(over, tally))" + SERVE
+    behave("\n    if index: time.sleep(60)" + lively)
+    async with supervisor(heard) as running:
+        await until(lambda: running.ready == 1)
+        behave(lively)
+        await until(lambda: running.ready == 2, 20)
+
+    assert [fields["index"] for fields in heard.named("worker_stuck")] == [1]
 
 
 async def test_each_is_replaced_by_one_that_is_ready_before_it_leaves(

@@ -6,6 +6,7 @@ import os
 import socket
 import ssl
 import threading
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -142,3 +143,50 @@ def test_c09_a_certificate_for_servers_only_is_no_clients(ca: Authority, tmp_pat
 
     assert not lets_in(server, ca.trusting(ca.issue(("uri", "spiffe://a/b"), usage="server")))
     assert lets_in(server, ca.trusting(ca.issue(("uri", "spiffe://a/b"), usage="client")))
+
+
+def test_c09_a_list_that_has_ended_is_told_once(ca: Authority, tmp_path: Path) -> None:
+    """Nobody of its CA is let in from then on, and a handshake that fails is not logged."""
+    other = Authority(tmp_path, "Other CA")
+    crl = tmp_path / "crl.pem"
+    crl.write_bytes(ca.revoke(ends=timedelta(hours=1)) + other.revoke())
+    told: list[str | None] = []
+    later = 0.0
+    server = tls_of(settings(ca, ca.issue(("dns", "localhost")), client_crl=crl))
+    assert server is not None
+    followed = Revocations(server, crl, told.append, lambda: time.time() + later)
+    followed.refresh()
+    assert told == []
+
+    later = 3_601
+    followed.refresh()
+    followed.refresh()
+
+    assert len(told) == 1
+    assert f"a list in {crl} ended at 20" in str(told[0])
+
+    newer = tmp_path / "newer.pem"
+    newer.write_bytes(ca.revoke(ends=timedelta(hours=2)))
+    os.replace(newer, crl)
+    followed.refresh()
+    assert told[1:] == [None]
+
+
+def test_c09_lists_that_end_while_their_file_cannot_be_read(ca: Authority, tmp_path: Path) -> None:
+    crl = tmp_path / "crl.pem"
+    crl.write_bytes(ca.revoke(ends=timedelta(hours=1)))
+    told: list[str | None] = []
+    later = 0.0
+    server = tls_of(settings(ca, ca.issue(("dns", "localhost")), client_crl=crl))
+    assert server is not None
+    followed = Revocations(server, crl, told.append, lambda: time.time() + later)
+
+    crl.unlink()
+    followed.refresh()
+    later = 3_601
+    followed.refresh()
+    crl.write_bytes(ca.revoke())
+    followed.refresh()
+
+    assert ["cannot be used" in str(told[0]), "ended at" in str(told[1])] == [True, True]
+    assert told[2:] == [None]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import resource
 import sqlite3
 import stat
 import threading
@@ -48,6 +50,25 @@ def test_m15_a_copy_under_load_is_of_one_moment(url: str, tmp_path: Path) -> Non
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         connection.close()
         assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+
+
+def test_nothing_is_left_of_a_copy_that_had_no_room(url: str, tmp_path: Path) -> None:
+    sink = open_sink(url, durable=False)
+    sink.load([settled(number) for number in range(20_000)])
+    sink.close()
+    (tmp_path / "copies").mkdir()
+    pid = os.fork()
+    if pid == 0:  # pragma: no cover - another process
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000))
+        refused = False
+        try:
+            backup(url, tmp_path / "copies" / "copy.db")
+        except DatabaseProblem:
+            refused = True
+        os._exit(0 if refused else 1)
+
+    assert os.waitpid(pid, 0)[1] == 0
+    assert list((tmp_path / "copies").iterdir()) == []
 
 
 def test_what_exists_is_not_overwritten(url: str, tmp_path: Path) -> None:

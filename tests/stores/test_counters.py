@@ -79,3 +79,21 @@ def test_counting_ahead_is_counting_step_by_step(actions: list[tuple[str, int]])
                 states[one.key] = settled(states[one.key], one, charge, at, now)
         elif action == "look":
             assert {key: state for key, _, state in counters.states()} == states
+
+
+@pytest.mark.parametrize("algorithm", [CONCURRENCY, BALANCE])
+def test_f14_a_lowered_limit_holds_while_requests_under_it_end(algorithm: str) -> None:
+    """What is given back leaves no room where more is taken than the new limit allows."""
+    counters = MemoryCounters(lambda: 0)
+    many = Rule(name="r", counts="c", algorithm=algorithm, unit="requests", limit=30)
+    before = (Claim(many, "c", 1, 10**9),)
+    verdicts = [counters.acquire(before, f"r{number}") for number in range(30)]
+    few = (Claim(msgspec.structs.replace(many, limit=10), "c", 1, 10**9),)
+    assert counters.acquire(few, "r").refusals
+
+    admitted = []
+    for verdict in verdicts:
+        counters.settle([(before[0], 0)], verdict)
+        admitted.append(not counters.acquire(few, "r").refusals)
+
+    assert admitted == [False] * 20 + [True] * 10

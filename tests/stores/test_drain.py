@@ -10,13 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from llmgw.core.record import Opened, Progress, Settled
-from llmgw.stores.drain import Drainer
+from llmgw.stores.drain import Drainer, other_database
 from llmgw.stores.frames import Seal, frame
 from llmgw.stores.journal import FileJournal
 from llmgw.stores.schema_version import create_schema
@@ -230,6 +231,43 @@ async def test_a_damaged_segment_is_kept_aside(drainer: Drainer, database: Path,
     assert path.with_suffix(".damaged").exists()
 
 
+@pytest.mark.parametrize("hole_bytes", [70_000, 131_072, 300_000])
+async def test_a_hole_of_any_size_costs_what_was_in_it(
+    drainer: Drainer, database: Path, tmp_path: Path, hole_bytes: int
+) -> None:
+    """Blocks that never reached the disk before a power failure read as zeros; what is behind them counts."""
+    path = dead(tmp_path, *[settled(number) for number in range(3000)], opened(5000))
+    data = bytearray(path.read_bytes())
+    data[50_000 : 50_000 + hole_bytes] = bytes(hole_bytes)
+    path.write_bytes(data)
+    intact = [frame(settled(number)) for number in range(3000)]
+    ends = list(accumulate(map(len, intact)))
+    wanted = {
+        settled(number).request_id
+        for number, end in enumerate(ends)
+        if end <= 50_000 or end - len(intact[number]) >= 50_000 + hole_bytes
+    }
+
+    await drainer.drain_now()
+
+    found = dict(rows(database))
+    assert {name for name, outcome in found.items() if outcome == "ok"} == wanted
+    assert found[opened(5000).request_id] == "lost"
+    assert drainer.damaged
+    assert path.with_suffix(".damaged").exists()
+
+
+async def test_zeros_at_the_end_are_a_torn_tail(drainer: Drainer, database: Path, tmp_path: Path) -> None:
+    path = dead(tmp_path, settled(1))
+    path.write_bytes(path.read_bytes() + bytes(1 << 20))
+
+    await drainer.drain_now()
+
+    assert rows(database) == [(settled(1).request_id, "ok")]
+    assert drainer.damaged == 0
+    assert not any(tmp_path.glob("journal/journal-*"))
+
+
 async def test_integers_beyond_the_database_do_not_block_the_rest(
     drainer: Drainer, database: Path, tmp_path: Path
 ) -> None:
@@ -308,6 +346,20 @@ async def test_one_process_drains(drainer: Drainer, database: Path, tmp_path: Pa
     second.release()
 
     assert len(rows(database)) == 1
+
+
+async def test_who_drains_says_into_which_database(database: Path, tmp_path: Path) -> None:
+    """So that a second gateway with the same journals and another database can tell."""
+    directory, url = tmp_path / "journal", f"sqlite:///{database}"
+    assert other_database(directory, "sqlite:////b.db") is None
+    drainer = Drainer(directory, url)
+    drainer.drain()
+
+    assert other_database(directory, url) is None
+    assert other_database(directory, "sqlite:////b.db") == str(database)
+
+    drainer.release()
+    assert other_database(directory, "sqlite:////b.db") is None
 
 
 async def test_close_waits_for_the_other_to_finish(database: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import json
 import sqlite3
 import time
 from collections.abc import AsyncIterator
@@ -65,6 +66,54 @@ async def test_it_loads_what_dead_writers_left(process: DrainProcess, database: 
 
     assert outcomes(database) == ["ok", "lost"]
     assert list((tmp_path / "journal").glob("journal-*")) == []
+
+
+async def test_what_it_tells_is_lines_of_the_log(
+    tmp_path: Path, database: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever reads the gateway's standard error as JSON can read these."""
+    away = database.rename(tmp_path / "away.db")
+    made = DrainProcess(tmp_path / "journal", f"sqlite:///{database}", "normal", lambda code: None)
+    made.start()
+    told = ""
+    leave(tmp_path, 1)
+    try:
+        async with asyncio.timeout(20):
+            while "\n" not in told:
+                told += capfd.readouterr().err
+                await asyncio.sleep(0.02)
+            away.rename(database)
+            while told.count("\n") < 2:
+                told += capfd.readouterr().err
+                await asyncio.sleep(0.02)
+    finally:
+        await made.close()
+
+    failing, again = map(json.loads, told.splitlines())
+    assert (failing["event"], failing["level"]) == ("drain_failing", "error")
+    assert "no database at" in failing["error"]
+    assert again["event"] == "drain_answers_again"
+    assert again["ts"].endswith("Z")
+
+
+async def test_two_gateways_with_one_data_dir_and_two_databases(
+    process: DrainProcess, database: Path, tmp_path: Path
+) -> None:
+    """The second is refused: its records would be in the first one's database."""
+    leave(tmp_path, 1)
+    await until_loaded(database, 2)
+    other = DrainProcess(tmp_path / "journal", f"sqlite:///{tmp_path}/v.db", "normal", lambda code: None)
+    same = DrainProcess(tmp_path / "journal", f"sqlite:///{database}", "normal", lambda code: None)
+
+    with pytest.raises(OSError, match=rf"{database}; give each gateway its own storage\.data_dir"):
+        other.start()
+    same.start()
+
+    await process.close()
+    create_schema(f"sqlite:///{tmp_path}/v.db")
+    await same.close()
+    other.start()
+    await other.close()
 
 
 async def test_g10_close_loads_the_rest_and_ends_it(

@@ -33,6 +33,20 @@ def expiry(store: Store) -> Expiry:
     return Expiry(store.remove, lambda: store.now)
 
 
+def test_a_clock_that_was_set_back_does_not_stop_it() -> None:
+    store = Store(1)
+    made = expiry(store)
+    made.kept_s = 10 * DAY_S
+    store.now = NOW + 365 * DAY_S
+    made.turn()
+    store.now = NOW
+
+    made.turn()
+    made.turn()
+
+    assert store.asked == [21_055 * DAY_NS, 20_690 * DAY_NS]
+
+
 def test_for_ever_unless_told() -> None:
     store = Store(3)
 

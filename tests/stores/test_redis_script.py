@@ -55,7 +55,7 @@ def rules(draw: st.DrawFn) -> list[Rule]:
                 name=algorithm,
                 counts=f"{place}",
                 algorithm=algorithm,
-                unit="tokens",
+                unit=draw(st.sampled_from(["tokens", "requests"])),
                 limit=draw(LIMITS),
                 window_ns=0 if algorithm == BALANCE else (window * segments if segments else window),
                 segments=segments,

@@ -11,8 +11,10 @@ import pytest
 from llmgw.core.record import Settled
 from llmgw.stores.database import open_database
 from llmgw.stores.recover import LOST
+from llmgw.stores.schema_version import create_schema
 from llmgw.stores.sink import Sink, open_sink
 from llmgw.stores.sql import SqlRecordStore
+from llmgw.stores.sqlite import DatabaseProblem
 from tests.contracts.records import settled
 
 
@@ -94,3 +96,27 @@ def test_no_file_is_made_by_loading(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no database"):
         sink.load([settled(1)])
     assert not (tmp_path / "none.db").exists()
+
+
+def test_m15_a_file_put_in_place_of_the_database_is_not_passed_by(tmp_path: Path) -> None:
+    """What was loaded into the old file, which nobody sees any more, would be lost."""
+    url, copy = f"sqlite:///{tmp_path}/u.db", f"sqlite:///{tmp_path}/copy.db"
+    create_schema(url)
+    create_schema(copy)
+    sink = open_sink(url, durable=False)
+    sink.load([settled(1)])
+    (tmp_path / "u.db").rename(tmp_path / "old.db")
+
+    with pytest.raises(FileNotFoundError, match="no database"):
+        sink.load([settled(2)])
+    (tmp_path / "copy.db").rename(tmp_path / "u.db")
+    with pytest.raises(DatabaseProblem, match="stop the gateway"):
+        sink.load([settled(2)])
+    sink.close()
+    with pytest.raises(DatabaseProblem, match="stop the gateway"):
+        sink.load([settled(2)])
+
+    (tmp_path / "old.db").rename(tmp_path / "u.db")
+    sink.load([settled(2)])
+    sink.close()
+    assert len(records(url)) == 2

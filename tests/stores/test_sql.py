@@ -12,6 +12,7 @@ from llmgw.core.errors import Unavailable
 from llmgw.core.record import Settled
 from llmgw.ports.stores import GROUPS
 from llmgw.stores.database import Database, SqliteDatabase, open_database
+from llmgw.stores.ledger import Ledger
 from llmgw.stores.schema_version import create_schema
 from llmgw.stores.sink import open_sink
 from llmgw.stores.sql import SqlKeyRegistry, SqlRecordStore
@@ -39,6 +40,29 @@ def load(url: str, *records: Settled) -> None:
     sink = open_sink(url, durable=False)
     sink.load(records)
     sink.close()
+
+
+def test_a_span_may_end_beyond_all_times(records: SqlRecordStore, any_url: str) -> None:
+    """`--until 9999-12-31` is more nanoseconds than a database's integer holds."""
+    load(any_url, settled(1, at_ns=AT_NS))
+    for since_ns, until_ns in ((None, 10**21), (-(10**21), None), (-(10**21), 10**21)):
+        assert [row["requests"] for row in records.sums(("tenant",), since_ns, until_ns)] == [1]
+    assert records.sums(("tenant",), 10**20, 10**21) == []
+
+
+def test_g19_money_beyond_all_measure_is_added_up(
+    records: SqlRecordStore, any_url: str, tmp_path: Path
+) -> None:
+    """One record that no sum of 64 bits holds must not cost every report and every start."""
+    most = 2**63 - 1
+    load(
+        any_url, settled(1, cost_nano_usd=10**25), settled(2, cost_nano_usd=7), settled(3, cost_nano_usd=None)
+    )
+
+    for by in ((), ("tenant",), ("outcome", "day")):
+        assert [row["cost_nano_usd"] for row in records.sums(by, None, None)] == [most + 7]
+    ledger = Ledger(any_url, tmp_path / "journal")
+    assert [row.cost_nano_usd for row in ledger.sums(0, most)] == [most + 7]
 
 
 def test_sums_are_exact(records: SqlRecordStore, any_url: str) -> None:

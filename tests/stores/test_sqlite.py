@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import os
 import random
+import resource
+import signal
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -131,6 +133,43 @@ def test_m03_a_truncated_file_is_refused(database: Path) -> None:
 
     with pytest.raises(DatabaseProblem, match="damaged"):
         check_file(f"sqlite:///{database}")
+
+
+@pytest.fixture
+def half_checkpointed(tmp_path: Path) -> Path:
+    """A database whose disk was full in the middle of a checkpoint, and whose process then died."""
+    path = tmp_path / "full.db"
+    create_schema(f"sqlite:///{path}")
+    pid = os.fork()
+    if pid == 0:  # pragma: no cover - killed
+        writer = connect(path, checkpoints=False)
+        for number in range(300):
+            writer.execute("INSERT INTO meta VALUES (?, 1)", (f"{number}" + "x" * 4000,))
+        most = path.stat().st_size + 40_960
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+        with suppress(sqlite3.Error):
+            writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return path
+
+
+def test_m02_a_file_whose_checkpoint_was_cut_is_whole(half_checkpointed: Path) -> None:
+    """Its header counts the pages that are still in the log."""
+    header = half_checkpointed.read_bytes()[:100]
+    assert int.from_bytes(header[28:32], "big") * 4096 > half_checkpointed.stat().st_size
+
+    check_file(f"sqlite:///{half_checkpointed}")
+
+    with closing(connect(half_checkpointed, checkpoints=False)) as connection:
+        assert connection.execute("SELECT count(*) FROM meta").fetchone()[0] > 300
+
+
+def test_m03_without_its_log_it_is_refused(half_checkpointed: Path) -> None:
+    half_checkpointed.with_name("full.db-wal").unlink()
+
+    with pytest.raises(DatabaseProblem, match="damaged"):
+        check_file(f"sqlite:///{half_checkpointed}")
 
 
 def test_m03_flipped_bytes_are_refused(database: Path) -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import os
+import resource
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from llmgw.telemetry.lines import LineWriter
 from tests.telemetry.conftest import Written
@@ -78,6 +80,49 @@ def test_closed_pipe_is_counted(pipe: Pipe) -> None:
     out.close()
 
     assert out.dropped == 2
+
+
+def test_a_line_that_was_cut_spoils_no_other(tmp_path: Path) -> None:
+    """The disk is full in the middle of a line, and has room again later."""
+    path = tmp_path / "lines"
+    pid = os.fork()
+    if pid == 0:  # pragma: no cover - another process
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        out = LineWriter(fd, interval_s=0.001)
+        _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (25, most))
+        out.put(b"a" * 9 + b"\n")
+        out.put(b"b" * 9 + b"\n")
+        out.put(b"c" * 9 + b"\n")
+        out.close(10)
+        out.put(b"d" * 9 + b"\n")
+        out.close(10)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+        out.put(b"e" * 9 + b"\n")
+        out.put(b"f" * 9 + b"\n")
+        out.close(10)
+        os._exit(out.dropped)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 2
+    assert path.read_bytes().split(b"\n") == [b"a" * 9, b"b" * 9, b"c" * 5, b"e" * 9, b"f" * 9, b""]
+
+
+def test_a_full_pipe_that_refuses_to_wait_is_waited_for(pipe: Pipe) -> None:
+    """Whoever shares the pipe may have made it non-blocking."""
+    read, write = pipe()
+    os.set_blocking(write, False)
+    out = LineWriter(write, interval_s=0.001)
+    lines = [b"%d" % number + b"x" * 3000 for number in range(100)]
+    for line in lines:
+        out.put(line + b"\n")
+    found = bytearray()
+    while found.count(b"\n") < len(lines) and not out.dropped:
+        found += os.read(read, 1 << 16)
+
+    out.close()
+
+    assert found.split() == lines
+    assert out.dropped == 0
 
 
 def test_several_threads(written: Written) -> None:

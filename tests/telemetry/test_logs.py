@@ -49,6 +49,22 @@ def test_unusual_line_has_the_same_fields(written: Written) -> None:
     assert unusual["user"] == "zoë"
 
 
+def test_unusual_line_has_lists_where_the_usual_has(written: Written) -> None:
+    """A refusal that tells why is read like any other."""
+    lists: dict[str, Any] = {
+        "limited": (("per-user", "enforce"),),
+        "redacted": (("request", "email", 2),),
+    }
+
+    log = JsonLog(written.out)
+    log.write(report(**lists))
+    log.write(report(detail="why", **lists))
+
+    usual, unusual = (json.loads(line) for line in written.lines())
+    assert usual["limited"] == unusual["limited"] == [["per-user", "enforce"]]
+    assert usual["redacted"] == unusual["redacted"] == [["request", "email", 2]]
+
+
 @pytest.mark.parametrize("field", ["model", "user", "detail", "request_id"])
 @pytest.mark.parametrize("text", NASTY[:-1])
 def test_no_field_breaks_its_line(written: Written, field: str, text: str) -> None:

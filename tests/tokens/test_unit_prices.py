@@ -56,6 +56,15 @@ def test_per_request() -> None:
     assert cost_nano_usd(UnitPrices(input=USD, per_request=12_000_000), Usage(input_tokens=1)) == 12_001_000
 
 
+def test_what_is_priced_by_the_request_alone() -> None:
+    """Tokens that are free, or have no price, add nothing to it."""
+    assert UnitPrices(per_request=5).is_by_request
+    assert UnitPrices(input=0, output=0, per_request=5).is_by_request
+    assert not UnitPrices(input=0, output=0).is_by_request
+    assert not UnitPrices(input=1, per_request=5).is_by_request
+    assert not UnitPrices(per_request=5, tiers=((10, UnitPrices(input=1)),)).is_by_request
+
+
 def test_searches_are_requests() -> None:
     """A rerank that is billed as three searches costs three requests; without their price, who knows."""
     assert cost_nano_usd(UnitPrices(per_request=2_000_000), Usage(searches=3)) == 6_000_000

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
-from llmgw.core.errors import UpstreamBroken
-from llmgw.ports.transport import Headers
+from llmgw.core.errors import UpstreamBroken, UpstreamError, UpstreamTimeout
+from llmgw.ports.transport import Headers, Timeouts
+from llmgw.transport.connection import STALE_S
 from llmgw.transport.http import HttpTransport
 from tests.contracts.transport import TransportContract
 from tests.contracts.transport_cases import MIB, Heard, origin, post
-from tests.fakes.upstream import ScriptedUpstream, hang, json_reply
+from tests.fakes.upstream import ScriptedUpstream, delay, hang, json_reply, reset
 
 
 class TestHttpTransport(TransportContract):
@@ -147,4 +149,46 @@ async def test_timer_rests() -> None:
         await asyncio.sleep(0.25)
 
         assert transport._timer is None
+        await transport.close()
+
+
+async def test_a_sink_that_fails_at_a_deadline_does_not_end_the_others_deadlines() -> None:
+    class Failing(Heard):
+        def on_error(self, error: UpstreamError) -> None:
+            super().on_error(error)
+            raise RuntimeError("on_error")
+
+    reports: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
+    async with ScriptedUpstream() as upstream:
+        transport = HttpTransport()
+        upstream.default(hang())
+        soon = replace(post(origin(upstream)), timeouts=Timeouts(total_s=0.1))
+        failing, later = Failing(), Heard()
+
+        transport.send(soon, failing)
+        await failing.over()
+        transport.send(soon, later)
+        await later.over()
+
+        assert isinstance(later.error, UpstreamTimeout)
+        assert [str(report["exception"]) for report in reports] == ["on_error"]
+        await transport.close()
+
+
+@pytest.mark.parametrize(("after_s", "requests"), [(0.0, 3), (STALE_S + 0.2, 2)])
+async def test_j14_only_a_connection_that_dies_at_once_was_stale(after_s: float, requests: int) -> None:
+    """What died later may have done its work: whoever sent it knows whether it may be done twice."""
+    async with ScriptedUpstream() as upstream:
+        transport = HttpTransport()
+        upstream.script(json_reply({}))
+        upstream.script(delay(after_s), reset())
+        upstream.script(json_reply({}))
+        await exchange(transport, upstream)
+
+        heard = await exchange(transport, upstream)
+
+        assert len(upstream.requests) == requests
+        assert heard.ended is (requests == 3)
+        assert heard.error is None or isinstance(heard.error, UpstreamBroken)
         await transport.close()
