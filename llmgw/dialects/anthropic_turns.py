@@ -31,6 +31,7 @@ from llmgw.core.chat import (
     ToolResult,
 )
 from llmgw.core.errors import InvalidRequest, UnsupportedOperation
+from llmgw.dialects.call_ids import CallIds
 from llmgw.dialects.gemini_signatures import is_gemini
 from llmgw.dialects.openai_responses_signatures import unpack
 from llmgw.dialects.system_turns import texts_of
@@ -39,7 +40,6 @@ Wire = dict[str, object]
 
 _NO_ARGUMENTS = Raw(b'{"type":"object","properties":{}}')
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
-_not_in_ids = re.compile(r"[^A-Za-z0-9_-]")
 _data_url = re.compile(r"data:([^;,]*);base64,", re.IGNORECASE)
 
 _IMAGES = {"/9j/": "image/jpeg", "iVBORw": "image/png", "R0lGOD": "image/gif", "UklGR": "image/webp"}
@@ -143,13 +143,11 @@ def lacks_thoughts(request: ChatRequest) -> bool:
 class _Writer:
     """Writes blocks. ids: what stands for the id of each call, which may be another one."""
 
-    __slots__ = ("_answered", "_dropped", "_ids", "_used")
+    __slots__ = ("_dropped", "_ids")
 
     def __init__(self, dropped: set[str]) -> None:
         self._dropped = dropped
-        self._ids: dict[str, list[str]] = {}
-        self._used: set[str] = set()
-        self._answered: set[str] = set()
+        self._ids = CallIds()
 
     def said(self, part: Part, at: str) -> list[Wire]:
         """A part of an assistant's turn."""
@@ -177,7 +175,7 @@ class _Writer:
         return [self._media(part, at)]
 
     def result(self, result: ToolResult, at: str) -> Wire:
-        call_id = self._answered_id(result.call_id)
+        call_id = self._ids.answered(result.call_id)
         if call_id is None:
             raise InvalidRequest("a tool result must follow the tool call that it names", param=at)
         block: Wire = {"type": "tool_result", "tool_use_id": call_id}
@@ -196,29 +194,8 @@ class _Writer:
             raise InvalidRequest(f"the arguments of tool call '{call.id}' are not a JSON object", param=at)
         if call.signature is not None:
             self._dropped.add("signature")
-        block: Wire = {"type": "tool_use", "id": self._new_id(call.id), "name": call.name, "input": value}
+        block: Wire = {"type": "tool_use", "id": self._ids.new(call.id), "name": call.name, "input": value}
         return marked(block, call.cached)
-
-    def _new_id(self, call_id: str) -> str:
-        """The id to write. One that was used is another call's, whose results have been given."""
-        clean = free = _not_in_ids.sub("_", call_id) or "call"
-        number = 1
-        while free in self._used:
-            number += 1
-            free = f"{clean}_{number}"
-        self._used.add(free)
-        waiting = [known for known in self._ids.get(call_id, ()) if known not in self._answered]
-        self._ids[call_id] = [*waiting, free]
-        return free
-
-    def _answered_id(self, call_id: str) -> str | None:
-        """Of calls that came with one id, whose result this is: they are answered in their order."""
-        ids = self._ids.get(call_id)
-        if ids is None:
-            return None
-        found = next((known for known in ids if known not in self._answered), ids[-1])
-        self._answered.add(found)
-        return found
 
     def _media(self, part: Part, at: str) -> Wire:
         if isinstance(part, Image):

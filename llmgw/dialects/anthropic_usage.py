@@ -29,11 +29,16 @@ class WireUsage(Struct):
 
 
 class UsageCount:
-    """The counts of one answer so far. A count that cannot be, negative or absurd, tells nothing."""
+    """The counts of one answer so far.
 
-    __slots__ = ("_cached", "_input", "_output", "_reasoning", "_written")
+    After one of its input or output that cannot be, negative or absurd, none is believed: then we count.
+    Of parts, such a count tells nothing.
+    """
+
+    __slots__ = ("_cached", "_input", "_odd", "_output", "_reasoning", "_written")
 
     def __init__(self) -> None:
+        self._odd = False
         self._input: int | None = None
         self._output: int | None = None
         self._cached = 0
@@ -42,6 +47,8 @@ class UsageCount:
 
     def take(self, wire: WireUsage) -> None:
         """What an event says now."""
+        if _cannot_be(wire.input_tokens) or _cannot_be(wire.output_tokens):
+            self._odd = True
         self._input = _count(wire.input_tokens, self._input)
         self._output = _count(wire.output_tokens, self._output)
         self._cached = _count(wire.cache_read_input_tokens, self._cached)
@@ -52,7 +59,7 @@ class UsageCount:
     @property
     def usage(self) -> Usage | None:
         """Ours, inclusive; None while nothing that counts was said."""
-        if self._input is None and self._output is None:
+        if self._odd or (self._input is None and self._output is None):
             return None
         output = self._output or 0
         return Usage(
@@ -85,6 +92,10 @@ def render_usage(usage: Usage | None) -> dict[str, object]:
     if usage.reasoning_tokens:
         body["output_tokens_details"] = {"thinking_tokens": usage.reasoning_tokens}
     return body
+
+
+def _cannot_be(value: object) -> bool:
+    return value is not None and _count(value, None) is None
 
 
 def _count(value: object, otherwise: _Known) -> int | _Known:

@@ -165,11 +165,17 @@ def parse_stop(reason: str) -> str:
 
 
 def parse_usage(wire: WireUsage | None) -> Usage | None:
-    """Ours, inclusive. A count that cannot be, negative or absurd, tells nothing."""
+    """Ours, inclusive; None where a count of input or output cannot be, negative or absurd, as then we count.
+
+    Of parts, such a count tells nothing.
+    """
     if wire is None:
         return None
-    into, out = _count(wire.input_tokens), _count(wire.output_tokens)
-    if into is None and out is None:
+    told = (wire.input_tokens, wire.output_tokens)
+    into, out = map(_count, told)
+    if told == (None, None) or any(
+        said is not None and count is None for said, count in zip(told, (into, out), strict=True)
+    ):
         return None
     cached = _count(wire.cache_read_input_tokens) or 0
     written = _count(wire.cache_write_input_tokens) or 0

@@ -27,10 +27,10 @@ from llmgw.core.chat import (
 from llmgw.core.errors import InvalidRequest, UnsupportedOperation
 from llmgw.dialects.anthropic_turns import Wire, input_object, is_signed
 from llmgw.dialects.bedrock_families import Family
+from llmgw.dialects.call_ids import CallIds
 
 _LONGEST_ID = 64
 _TTLS = frozenset({"5m", "1h"})
-_not_in_ids = re.compile(r"[^A-Za-z0-9_-]")
 _not_in_names = re.compile(r"[^A-Za-z0-9 \-()\[\]]+")
 _spaces = re.compile(r" {2,}")
 _data_url = re.compile(r"data:([^;,]*);base64,", re.IGNORECASE)
@@ -103,14 +103,12 @@ def cache_points(cached: str | None, taken: bool, dropped: set[str]) -> list[Wir
 class _Writer:
     """Writes blocks. ids: what stands for the id of each call; names: of the documents so far."""
 
-    __slots__ = ("_answered", "_dropped", "_family", "_ids", "_names", "_used")
+    __slots__ = ("_dropped", "_family", "_ids", "_names")
 
     def __init__(self, family: Family, dropped: set[str]) -> None:
         self._family = family
         self._dropped = dropped
-        self._ids: dict[str, list[str]] = {}
-        self._used: set[str] = set()
-        self._answered: set[str] = set()
+        self._ids = CallIds(_LONGEST_ID)
         self._names: set[str] = set()
 
     def blocks(self, part: Part, role: str, at: str) -> list[Wire]:
@@ -150,10 +148,10 @@ class _Writer:
             raise InvalidRequest(f"the arguments of tool call '{call.id}' are not a JSON object", param=at)
         if call.signature is not None:
             self._dropped.add("signature")
-        return {"toolUse": {"toolUseId": self._new_id(call.id), "name": call.name, "input": value}}
+        return {"toolUse": {"toolUseId": self._ids.new(call.id), "name": call.name, "input": value}}
 
     def _result(self, result: ToolResult, at: str) -> Wire:
-        call_id = self._answered_id(result.call_id)
+        call_id = self._ids.answered(result.call_id)
         if call_id is None:
             raise InvalidRequest("a tool result must follow the tool call that it names", param=at)
         content: list[Wire] = []
@@ -171,28 +169,6 @@ class _Writer:
             else:
                 self._dropped.add("is_error")
         return {"toolResult": block}
-
-    def _new_id(self, call_id: str) -> str:
-        """The id to write. One that was used is another call's, whose results have been given."""
-        clean = free = _not_in_ids.sub("_", call_id)[:_LONGEST_ID] or "call"
-        number = 1
-        while free in self._used:
-            number += 1
-            end = f"_{number}"
-            free = clean[: _LONGEST_ID - len(end)] + end
-        self._used.add(free)
-        waiting = [known for known in self._ids.get(call_id, ()) if known not in self._answered]
-        self._ids[call_id] = [*waiting, free]
-        return free
-
-    def _answered_id(self, call_id: str) -> str | None:
-        """Of calls that came with one id, whose result this is: they are answered in their order."""
-        ids = self._ids.get(call_id)
-        if ids is None:
-            return None
-        found = next((known for known in ids if known not in self._answered), ids[-1])
-        self._answered.add(found)
-        return found
 
     def _media(self, part: Image | File, at: str) -> Wire:
         if isinstance(part, File) and not (part.media_type or "").startswith("image/"):

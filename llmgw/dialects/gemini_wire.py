@@ -145,9 +145,8 @@ class UsageCount:
     def usage(self) -> Usage | None:
         """None when nothing that counts was told, or a count that cannot be."""
         counts = (self._prompt, self._tools, self._candidates, self._thoughts)
-        if all(type(count) is not int for count in counts):
-            return None
-        if any(type(count) is int and not 0 <= count <= _ABSURD for count in counts):
+        told = [count for count in counts if count is not None]
+        if not told or any(type(count) is not int or not 0 <= count <= _ABSURD for count in told):
             return None
         prompt, tools, candidates, thoughts = map(_count, counts)
         return Usage(

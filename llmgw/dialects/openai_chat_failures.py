@@ -124,8 +124,11 @@ def read_failure(document: object, status: int) -> UpstreamFailure:
     if told == 0 and isinstance(code, str) and code.isdecimal() and len(code) == 3:
         told = int(code)
     param = inner.get("param")
+    found = _class(code, kind, inner.get("status"), told)
+    if found == PERMISSION and _is_flagged(inner.get("metadata")):
+        found = CONTENT_FILTER
     return UpstreamFailure(
-        _class(code, kind, inner.get("status"), told),
+        found,
         message[:_LONGEST],
         status,
         param if isinstance(param, str) else None,
@@ -155,6 +158,11 @@ def _class(code: object, kind: object, name: object, status: int) -> str:
     if 400 <= status < 500 or (status == 0 and kind == "invalid_request_error"):
         return INVALID
     return SERVER
+
+
+def _is_flagged(metadata: object) -> bool:
+    """Whether it was the caller's text that was refused. (OpenRouter, "Errors": moderation, status 403)"""
+    return isinstance(metadata, dict) and bool(metadata.get("reasons") or metadata.get("flagged_input"))
 
 
 def _plain(value: object) -> str:

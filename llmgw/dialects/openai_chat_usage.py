@@ -13,15 +13,19 @@ from __future__ import annotations
 from llmgw.core.usage import Usage
 
 _ABSURD = 10**9
+_INTO = ("prompt_tokens", "input_tokens")
+_OUT = ("completion_tokens", "output_tokens")
 
 
 def parse_usage(wire: object) -> Usage | None:
     """Ours from `usage`; None when it tells nothing, or counts that cannot be."""
     if not isinstance(wire, dict):
         return None
-    into = _count(wire, "prompt_tokens", "input_tokens")
-    out = _count(wire, "completion_tokens", "output_tokens")
+    into = _count(wire, *_INTO)
+    out = _count(wire, *_OUT)
     if (into is None and out is None) or _cannot_be(into) or _cannot_be(out):
+        return None
+    if (into is None and _tells(wire, _INTO)) or (out is None and _tells(wire, _OUT)):
         return None
     into = into or 0
     out = out or 0
@@ -73,6 +77,10 @@ def _count(wire: dict[str, object], *names: str) -> int | None:
         if type(value) is float and value.is_integer():
             return int(value)
     return None
+
+
+def _tells(wire: dict[str, object], names: tuple[str, ...]) -> bool:
+    return any(wire.get(name) is not None for name in names)
 
 
 def _cannot_be(value: int | None) -> bool:

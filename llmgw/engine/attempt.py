@@ -17,7 +17,7 @@ from llmgw.core.exchange import Exchange
 from llmgw.core.record import Opened
 from llmgw.core.reply import Reply
 from llmgw.core.usage import NO_USAGE
-from llmgw.dialects.base import OVERLOADED, RATE_LIMIT, UpstreamFailure
+from llmgw.dialects.base import CONTENT_FILTER, OVERLOADED, RATE_LIMIT, UpstreamFailure
 from llmgw.dialects.registry import reads_otherwise, target_failure
 from llmgw.dialects.taps import Tap, WholeTap
 from llmgw.engine.convert import upstream_body
@@ -207,7 +207,7 @@ def _turned_down(ex: Exchange, lane: Lane, relay: Relay) -> TurnedDown:
         return TurnedDown(failure, relay.wait_s, error)
     told: GatewayError | Reply
     failure = target_failure(ex.endpoint, lane.target, status, relay.body)
-    if status in _CREDENTIAL_REFUSED:
+    if status in _CREDENTIAL_REFUSED and failure.code != CONTENT_FILTER:
         # Its body may show a part of the gateway's own credential.
         told = UpstreamError(
             "the provider refused the gateway's credential",

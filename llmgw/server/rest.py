@@ -131,7 +131,8 @@ class Rest:
             name = await self._permitted(request, ex, read)
         except GatewayError as error:
             return self._refuse(request, ex, error)
-        return self._answer(ex, ollama_details(name, self._facts(ex, name)))
+        # A route may have another model answer to that name.
+        return self._answer(ex, ollama_details(name, self._facts(ex, ex.model or name)))
 
     async def count_messages(self, request: Request) -> Response:
         """The input tokens of a Messages request, always by our own estimate, whoever the target is."""

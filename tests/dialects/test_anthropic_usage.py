@@ -29,6 +29,18 @@ def test_count_that_cannot_be_tells_nothing(value: object) -> None:
     assert parse_usage(WireUsage(10, value, value, 5, {"thinking_tokens": value})) == Usage(10, 5)
 
 
+@pytest.mark.parametrize("value", [-1, 10**9 + 1, True, "12", 1.5])
+def test_g19_one_count_that_cannot_be_makes_the_rest_unbelieved(value: object) -> None:
+    """Else an answer would be billed as if it had no output."""
+    streamed = UsageCount()
+    streamed.take(WireUsage(10, output_tokens=1))
+    streamed.take(WireUsage(output_tokens=value))
+
+    assert parse_usage(WireUsage(10, output_tokens=value)) is None
+    assert parse_usage(WireUsage(value, output_tokens=10)) is None
+    assert streamed.usage is None
+
+
 @pytest.mark.parametrize("details", [None, 7, "x", [], {"thinking_tokens": "9"}, {}])
 def test_details_of_no_known_shape_do_no_harm(details: object) -> None:
     assert parse_usage(WireUsage(1, None, None, 2, details)) == Usage(1, 2)

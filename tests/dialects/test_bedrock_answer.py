@@ -59,6 +59,12 @@ def test_usage_holds_what_was_cached() -> None:
     assert parse_answer(body([], usage=counts)).usage == Usage(10, 7, 3, 2)
 
 
+@pytest.mark.parametrize("value", [-1, 10**12, True, "5"])
+def test_g19_a_count_that_cannot_be_makes_the_other_unbelieved(value: object) -> None:
+    assert parse_answer(body([], usage={"inputTokens": 5, "outputTokens": value})).usage is None
+    assert parse_answer(body([], usage={"inputTokens": value, "outputTokens": 5})).usage is None
+
+
 def test_why_it_ended() -> None:
     assert parse_stop("max_tokens") == LENGTH
     assert parse_stop("stop_sequence") == STOP_SEQUENCE

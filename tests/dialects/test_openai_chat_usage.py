@@ -73,6 +73,8 @@ def test_g23_parts_are_clamped_to_their_whole() -> None:
         {},
         {"prompt_tokens": None},
         {"prompt_tokens": "5", "completion_tokens": True},
+        {"prompt_tokens": 5, "completion_tokens": "7"},
+        {"prompt_tokens": [], "completion_tokens": 7},
         {"prompt_tokens": -5, "completion_tokens": 3},
         {"prompt_tokens": 5, "completion_tokens": 10**12},
         {"prompt_tokens": 1e300},

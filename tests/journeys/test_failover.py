@@ -310,6 +310,21 @@ async def test_j07_a_refused_credential_is_left_alone(
     assert lone.status == 503
 
 
+async def test_a_refused_text_does_not_speak_against_the_credential(
+    gateway: RunningGateway, first: ScriptedUpstream
+) -> None:
+    """OpenRouter says 403 of an input that it flagged: else one caller could shut everybody out."""
+    flagged = {"error": {"code": 403, "message": "flagged", "metadata": {"reasons": ["violence"]}}}
+    first.script(json_reply(flagged, 403))
+    first.default(completion("one"))
+
+    refused = await gateway.ask(chat(model="lone"))
+    other = await gateway.ask(chat(model="lone"))
+
+    assert (refused.status, refused.json["error"]["message"]) == (403, "flagged")
+    assert other.status == 200
+
+
 async def test_weights_share_the_traffic(
     gateway: RunningGateway, first: ScriptedUpstream, second: ScriptedUpstream
 ) -> None:
