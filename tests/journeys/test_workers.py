@@ -383,6 +383,7 @@ def test_an_address_that_is_served_is_refused(gateway: GatewayProcess) -> None:
     taken_already = {
         "LLMGW_SERVER__LISTEN": f"127.0.0.1:{gateway.port}",
         "LLMGW_SERVER__ADMIN_LISTEN": "127.0.0.1:0",
+        "LLMGW_STORAGE__DATA_DIR": "elsewhere",
     }
 
     done = llmgw("serve", cwd=gateway.directory, env=taken_already)
